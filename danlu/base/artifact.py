@@ -1,0 +1,247 @@
+"""What a stage leaves behind: a directory whose ``manifest.json`` is written last.
+
+A directory without a valid manifest does not exist for the stages after it. While a stage runs, its
+directory holds ``stage.json``, the identity of the run in progress, so that the same command takes up
+where it was killed and another recipe is told apart. `lineage` walks from any artifact to its sources.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from danlu.base import recipe as recipes
+from danlu.base.errors import UserError
+from danlu.base.files import remove, sha256, write_text
+
+MANIFEST, STAGE = "manifest.json", "stage.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished stage: where it is and what its manifest says."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def stage(self) -> str:
+        return str(self.manifest["stage"])
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return dict(self.manifest["metrics"])
+
+    @property
+    def digest(self) -> str:
+        """The manifest's own SHA-256: the name by which later stages know this artifact."""
+        return sha256(self.path / MANIFEST)
+
+    def verify(self) -> None:
+        """Check every output's hash; a `UserError` names the first file that is damaged or missing."""
+        for name, expected in self.manifest["outputs"].items():
+            file = self.path / name
+            if not file.is_file() or sha256(file) != expected:
+                problem = "differs from its manifest" if file.is_file() else "is missing"
+                raise UserError(
+                    f"{name} {problem}",
+                    where=self.path,
+                    remedy="Delete the directory and run the stage again",
+                )
+
+
+def load(path: Path, stage: str | None = None) -> Artifact:
+    """The artifact at ``path``; a `UserError` if there is none, or if another stage made it."""
+    artifact = find(path)
+    if artifact is None:
+        state = (
+            "an unfinished run"
+            if (path / STAGE).exists()
+            else "nothing that Danlu made"
+            if path.exists()
+            else "nothing"
+        )
+        raise UserError(
+            f"holds {state}",
+            where=path,
+            remedy=f"Run the stage that makes it{f' ({stage})' if stage else ''} first",
+        )
+    if stage is not None and artifact.stage != stage:
+        raise UserError(f"was made by '{artifact.stage}', and '{stage}' is needed", where=path)
+    return artifact
+
+
+def find(path: Path) -> Artifact | None:
+    """The artifact at ``path``, or None if there is no directory with a valid manifest."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] == FORMAT and isinstance(manifest["outputs"], dict):
+            return Artifact(path, manifest)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+@dataclass
+class Draft:
+    """A stage in progress; `finish` hashes what it wrote and puts the manifest down."""
+
+    path: Path
+    stage: str
+    recipe: Any
+    inputs: dict[str, dict[str, str]]
+    resumed: bool
+    started: float
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
+
+    def finish(self) -> Artifact:
+        """Write the manifest, last. Files under names that begin with a dot are working files, not outputs."""
+        recipes.save(self.recipe, self.path / "recipe.yaml")
+        outputs = {
+            str(file.relative_to(self.path)): sha256(file)
+            for file in sorted(self.path.rglob("*"))
+            if file.is_file() and file.name not in (STAGE, MANIFEST) and not _hidden(file.relative_to(self.path))
+        }
+        manifest = {
+            "format": FORMAT,
+            "stage": self.stage,
+            "recipe": recipes.to_dict(self.recipe),
+            "identity": _identity(self.stage, self.recipe, self.inputs),
+            "inputs": self.inputs,
+            "outputs": outputs,
+            "metrics": self.metrics,
+            "seeds": self.seeds,
+            "versions": versions(),
+            "seconds": round(time.time() - self.started, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        write_text(self.path / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+        (self.path / STAGE).unlink(missing_ok=True)
+        return Artifact(self.path, manifest)
+
+
+def _hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
+
+
+def describe_inputs(inputs: Mapping[str, Path | Artifact], start: Path) -> dict[str, dict[str, str]]:
+    """Name → path (relative to ``start``, so that a tree can be moved) and SHA-256 of the manifest or file."""
+    described = {}
+    for name, value in inputs.items():
+        path = value.path if isinstance(value, Artifact) else value
+        artifact = value if isinstance(value, Artifact) else find(path)
+        described[name] = {
+            "path": os.path.relpath(path, start),
+            "sha256": artifact.digest if artifact else _plain_digest(path),
+        }
+    return described
+
+
+def _plain_digest(path: Path) -> str:
+    """A digest of a user's file, or of a folder's names and contents."""
+    if path.is_file():
+        return sha256(path)
+    files = {str(f.relative_to(path)): sha256(f) for f in sorted(path.rglob("*")) if f.is_file()}
+    return recipes.fingerprint(files)
+
+
+def _identity(stage: str, recipe: Any, inputs: dict[str, dict[str, str]]) -> dict[str, Any]:
+    values = {
+        "stage": stage,
+        "recipe": recipes.identity(recipe),
+        "inputs": {n: i["sha256"] for n, i in inputs.items()},
+    }
+    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+def changes(path: Path, stage: str, recipe: Any, inputs: Mapping[str, Path | Artifact]) -> str | None:
+    """Why ``stage`` has to run to fill ``path``: a phrase, or None if what is there is up to date."""
+    artifact = find(path)
+    if artifact is None:
+        return "unfinished" if (path / STAGE).exists() else "not made yet"
+    wanted = _identity(stage, recipe, describe_inputs(inputs, path))
+    differs = recipes.difference(artifact.manifest["identity"], wanted)
+    if not differs:
+        missing = [name for name in artifact.manifest["outputs"] if not (path / name).is_file()]
+        return f"{missing[0]} is missing" if missing else None
+    changed = [d.split()[0].removeprefix("inputs.") for d in differs if d.startswith("inputs.")]
+    return (
+        f"input changed: {', '.join(changed)}"
+        if changed
+        else f"recipe changed: {'; '.join(differs[:3]).replace('recipe.', '')}"
+    )
+
+
+def begin(
+    path: Path,
+    stage: str,
+    recipe: Any,
+    inputs: Mapping[str, Path | Artifact] | None = None,
+    *,
+    fresh: bool = False,
+) -> Draft:
+    """Claim ``path`` for a run of ``stage``.
+
+    The same run in progress is taken up again (``resumed``); a finished artifact is replaced; an unfinished
+    run of another recipe is refused unless ``fresh``; a folder that Danlu did not make is never touched.
+    """
+    described = describe_inputs(inputs or {}, path)
+    wanted = _identity(stage, recipe, described)
+    marker, resumed = path / STAGE, False
+    if path.exists() and not path.is_dir():
+        raise UserError("is a file, not a folder", where=path, remedy="Choose another --out")
+    if marker.exists() and not fresh:
+        try:
+            found = json.loads(marker.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        differs = recipes.difference(found, wanted)
+        if found is not None and differs:
+            raise UserError(
+                f"holds an unfinished run of another recipe ({'; '.join(differs[:3])})",
+                where=path,
+                remedy="Give the old recipe to continue it, --fresh to start over, or another --out",
+            )
+        resumed = found is not None
+    elif path.exists() and any(path.iterdir()) and find(path) is None and not marker.exists():
+        raise UserError("is not empty and was not made by Danlu", where=path, remedy="Choose another --out")
+    if not resumed:
+        remove(path / MANIFEST)  # first, so that a kill in between leaves no directory that looks finished
+        remove(path)
+        path.mkdir(parents=True)
+        write_text(marker, json.dumps(wanted, ensure_ascii=False, indent=2) + "\n")
+    recipes.save(recipe, path / "recipe.yaml")
+    return Draft(path, stage, recipe, described, resumed, time.time())
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result can depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("danlu", "torch", "numpy", "tokenizers", "safetensors", "pyarrow"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def lineage(path: Path) -> list[tuple[int, str, Path, str]]:
+    """The artifact and all it was made from, depth first: (depth, stage or 'source', path, digest)."""
+    rows: list[tuple[int, str, Path, str]] = []
+
+    def walk(depth: int, where: Path, digest: str) -> None:
+        artifact = find(where)
+        rows.append((depth, artifact.stage if artifact else "source", where, digest))
+        if artifact is not None:
+            for item in artifact.manifest["inputs"].values():
+                walk(depth + 1, Path(os.path.normpath(where / item["path"])), item["sha256"])
+
+    walk(0, path, load(path).digest)
+    return rows

@@ -1,0 +1,72 @@
+"""The rooms of the house, in the one order that counts.
+
+It is the order in which a person thinks about a language model, in which data flows, and of imports:
+a room imports only rooms above it. Tests, the README table, the package docstring and ``danlu map``
+all read this list. Caps are lines of code, hard, counted by a test.
+"""
+
+from typing import NamedTuple
+
+
+class Room(NamedTuple):
+    """One folder: its name, its cap in lines, what flows in and out, and what stands in it."""
+
+    name: str
+    cap: int
+    flow: str
+    holds: str
+
+
+RIVER = (
+    Room(
+        "base",
+        900,
+        "settings, devices, files",
+        "recipes, artifacts, devices, seeds, atomic files, errors, progress",
+    ),
+    Room(
+        "text",
+        2600,
+        "raw files → clean documents",
+        "reading, extraction, normalisation, deduplication, filters, splits",
+    ),
+    Room(
+        "tokens",
+        1600,
+        "documents → ids → batches",
+        "tokenizer training, the one chat renderer, shards, packing, batches",
+    ),
+    Room(
+        "model",
+        2600,
+        "ids → hidden → logits",
+        "the transformer and its switches, caches, Hugging Face directories",
+    ),
+    Room("generate", 1500, "logits → text", "batched sampling with a key-value cache"),
+    Room("objectives", 1200, "outputs → one number", "next_token, dpo"),
+    Room(
+        "train",
+        2400,
+        "batches → weights",
+        "the loop, exact checkpoints, schedules, precision, optimisers, hooks",
+    ),
+    Room(
+        "evaluate",
+        1700,
+        "weights → is it good?",
+        "perplexity, bits per byte, stop rate, preference accuracy, report",
+    ),
+    Room("recipes", 2200, "wires everything", "one file a stage, presets, the chain"),
+)
+
+
+def table() -> str:
+    """The rooms as a Markdown table, for the README and ``danlu map``."""
+    rows = ["| room | flow | holds |", "|---|---|---|"]
+    rows += [f"| `danlu/{room.name}/` | {room.flow} | {room.holds} |" for room in RIVER]
+    return "\n".join(rows)
+
+
+def lines() -> str:
+    """The rooms as plain text, for the package docstring."""
+    return "\n".join(f"{room.name:<12}{room.flow}: {room.holds}" for room in RIVER)
