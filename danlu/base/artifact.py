@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from danlu.base.files import remove, sha256, write_text
 
 MANIFEST, STAGE = "manifest.json", "stage.json"
 FORMAT = 1
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,17 @@ class Draft:
     started: float
     metrics: dict[str, Any] = field(default_factory=dict)
     seeds: dict[str, int] = field(default_factory=dict)
+    decisions: dict[str, str] = field(default_factory=dict)
+
+    def decide(self, name: str, measure: Callable[[], str]) -> str:
+        """A choice made by measuring: made once a run and kept, so that a run taken up again decides the same."""
+        file = self.path / ".decisions.json"
+        decisions = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        if name not in decisions:
+            decisions[name] = measure()
+            write_text(file, json.dumps(decisions))
+        self.decisions = decisions
+        return str(decisions[name])
 
     def finish(self) -> Artifact:
         """Write the manifest, last. Files under names that begin with a dot are working files, not outputs."""
@@ -118,12 +130,15 @@ class Draft:
             "outputs": outputs,
             "metrics": self.metrics,
             "seeds": self.seeds,
+            "decisions": self.decisions,
             "versions": versions(),
             "seconds": round(time.time() - self.started, 3),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         write_text(self.path / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
-        (self.path / STAGE).unlink(missing_ok=True)
+        for entry in self.path.iterdir():
+            if entry.name.startswith(".") or entry.name == STAGE:  # checkpoints and other working files
+                remove(entry)
         return Artifact(self.path, manifest)
 
 
@@ -158,15 +173,23 @@ def _identity(stage: str, recipe: Any, inputs: dict[str, dict[str, str]]) -> dic
         "recipe": recipes.identity(recipe),
         "inputs": {n: i["sha256"] for n, i in inputs.items()},
     }
-    return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(values))
+
+
+def _in_progress(path: Path) -> dict[str, Any] | None:
+    """The identity of the run that claimed ``path`` and has not finished."""
+    try:
+        found = json.loads((path / STAGE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def changes(path: Path, stage: str, recipe: Any, inputs: Mapping[str, Path | Artifact]) -> str | None:
     """Why ``stage`` has to run to fill ``path``: a phrase, or None if what is there is up to date."""
-    artifact = find(path)
+    artifact, wanted = find(path), _identity(stage, recipe, describe_inputs(inputs, path))
     if artifact is None:
-        return "unfinished" if (path / STAGE).exists() else "not made yet"
-    wanted = _identity(stage, recipe, describe_inputs(inputs, path))
+        return UNFINISHED if _in_progress(path) == wanted else "not made yet"
     differs = recipes.difference(artifact.manifest["identity"], wanted)
     if not differs:
         missing = [name for name in artifact.manifest["outputs"] if not (path / name).is_file()]
@@ -198,10 +221,7 @@ def begin(
     if path.exists() and not path.is_dir():
         raise UserError("is a file, not a folder", where=path, remedy="Choose another --out")
     if marker.exists() and not fresh:
-        try:
-            found = json.loads(marker.read_text(encoding="utf-8"))
-        except ValueError:
-            found = None
+        found = _in_progress(path)
         differs = recipes.difference(found, wanted)
         if found is not None and differs:
             raise UserError(
@@ -213,9 +233,13 @@ def begin(
     elif path.exists() and any(path.iterdir()) and find(path) is None and not marker.exists():
         raise UserError("is not empty and was not made by Danlu", where=path, remedy="Choose another --out")
     if not resumed:
-        remove(path / MANIFEST)  # first, so that a kill in between leaves no directory that looks finished
-        remove(path)
-        path.mkdir(parents=True)
+        # "null" marks the folder as ours while it is emptied: a kill in between leaves neither a directory
+        # that looks finished nor one that looks like somebody else's.
+        path.mkdir(parents=True, exist_ok=True)
+        write_text(marker, "null\n")
+        for entry in path.iterdir():
+            if entry != marker:
+                remove(entry)
         write_text(marker, json.dumps(wanted, ensure_ascii=False, indent=2) + "\n")
     recipes.save(recipe, path / "recipe.yaml")
     return Draft(path, stage, recipe, described, resumed, time.time())

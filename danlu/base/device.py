@@ -16,10 +16,9 @@ from typing import Literal
 
 import torch
 
+from danlu.base.device_names import DeviceName, Precision
 from danlu.base.errors import UserError
 
-DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 # glibc's mallopt parameters, malloc.h
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 

@@ -35,7 +35,7 @@ class Bar:
 
     def __init__(self, title: str, total: float | None, unit: str) -> None:
         self.title, self.total, self.unit = title, total, unit
-        self.done, self.note = 0.0, ""
+        self.done, self._skipped, self.note = 0.0, 0.0, ""
         self._began = self._said = time.monotonic()
         self._rich: Progress | None = None
         if console().is_terminal:
@@ -57,14 +57,20 @@ class Bar:
             self._said = time.monotonic()
             say(self._line())
 
+    def skip(self, amount: float) -> None:
+        """Start at ``amount``: what an earlier run did is done, but says nothing about this one's rate."""
+        self.done, self._skipped = amount, amount
+        if self._rich is not None:
+            self._rich.update(self._task, completed=amount)
+
     def _rate(self) -> str:
-        return f"{count(self.done / max(time.monotonic() - self._began, 1e-9))} {self.unit}/s"
+        return f"{count((self.done - self._skipped) / max(time.monotonic() - self._began, 1e-9))} {self.unit}/s"
 
     def _line(self) -> str:
         left = ""
         if self.total:
             elapsed = time.monotonic() - self._began
-            remaining = elapsed / max(self.done, 1e-9) * max(self.total - self.done, 0)
+            remaining = elapsed / max(self.done - self._skipped, 1e-9) * max(self.total - self.done, 0)
             left = f" of {count(self.total)} ({self.done / self.total:.0%}, {duration(remaining)} left)"
         return f"  {self.title}: {count(self.done)}{left} {self.unit}, {self._rate()} {self.note}".rstrip()
 

@@ -1,0 +1,127 @@
+"""``danlu COMMAND``: every command is a recipe; flags, ``--config FILE`` and Python are the same object.
+
+Nothing but the chosen command's recipe is imported, so ``--help`` needs no torch.
+"""
+
+import importlib
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from danlu.base.errors import UserError, from_os_error, nearest
+
+# command → (module, recipe, function, what it does)
+COMMANDS = {
+    "demo": ("danlu.recipes.demo", "Demo", "run", "the whole road on embedded data, in eight minutes"),
+    "chain": ("danlu.recipes.chain", "Chain", "run", "the whole road on your own data"),
+    "clean": ("danlu.recipes.clean", "Clean", "run", "raw files → clean documents"),
+    "tokenizer": ("danlu.recipes.tokenizer", "TrainTokenizer", "run", "clean documents → a tokenizer"),
+    "tokenize": ("danlu.recipes.tokenizer", "Tokenize", "tokenize", "clean documents → token shards"),
+    "pretrain": ("danlu.recipes.pretrain", "Pretrain", "run", "token shards → a language model"),
+    "sft": ("danlu.recipes.sft", "Sft", "run", "a model and conversations → a chat model"),
+    "preferences": ("danlu.recipes.preferences", "SamplePreferences", "run", "a chat model → preference pairs"),
+    "dpo": ("danlu.recipes.dpo", "Dpo", "run", "a chat model and preference pairs → a better one"),
+    "eval": ("danlu.recipes.evaluation", "Evaluate", "run", "a model → numbers"),
+    "chat": ("danlu.recipes.chat", "Chat", "run", "talk with a model"),
+    "report": ("danlu.recipes.inspect", "Report", "report", "a run → report.html"),
+    "lineage": ("danlu.recipes.inspect", "Lineage", "lineage", "from a model back to the source files"),
+    "map": ("danlu.recipes.inspect", "Map", "house", "the rooms of the house"),
+}
+UNREPEATED = ("chat", "report", "lineage", "map")  # they leave nothing behind, so --fresh means nothing
+WITH_REPORT = ("pretrain", "sft", "dpo")
+GENERAL = """General options: --config FILE reads a recipe (flags given beside it win), --fresh starts over where an
+unfinished or finished run is, --debug shows the traceback of an error."""
+
+
+def usage() -> str:
+    """What ``danlu --help`` prints."""
+    from danlu import __version__
+
+    rows = "\n".join(f"  {name:<12} {what}" for name, (_, _, _, what) in COMMANDS.items())
+    title = f"danlu {__version__} (丹炉): raw text to a language model"
+    return f"{title}\n\nusage: danlu COMMAND [options]\n\n{rows}\n\n{GENERAL}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [item for item in given if item != "--debug"]
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if given else 2
+    if given[0] in ("--version", "-V"):
+        from danlu import __version__
+
+        print(__version__)
+        return 0
+    try:
+        dispatch(given[0], given[1:])
+        return 0
+    except UserError as error:
+        return fail(str(error), debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        known = from_os_error(error)
+        if known is None:
+            raise
+        return fail(str(known), debug)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+
+
+def fail(sentence: str, debug: bool) -> int:
+    """One sentence, and the traceback if it was asked for."""
+    if debug:
+        traceback.print_exc()
+    print(f"danlu: {sentence}", file=sys.stderr)
+    return 2
+
+
+def dispatch(command: str, arguments: list[str]) -> None:
+    """Read the recipe and run it."""
+    if command not in COMMANDS:
+        raise UserError(f"there is no command '{command}'", remedy=nearest(command, COMMANDS))
+    module_name, class_name, function, _ = COMMANDS[command]
+    module = importlib.import_module(module_name)
+    fresh = "--fresh" in arguments and command not in UNREPEATED
+    if fresh:
+        arguments = [item for item in arguments if item != "--fresh"]
+    recipe = read(getattr(module, class_name), command, arguments)
+    run = getattr(module, function)
+    result = run(recipe) if command in UNREPEATED else run(recipe, fresh=fresh)
+    if command in WITH_REPORT:
+        from danlu.recipes.reporting import report
+
+        report(Path(result.path))
+
+
+def read(cls: type, command: str, arguments: list[str]) -> Any:
+    """The recipe from flags, over ``--config FILE`` if there is one."""
+    import tyro
+
+    from danlu.base.recipe import load
+
+    arguments = list(arguments)
+    default: Any = None
+    for index, item in enumerate(arguments):
+        if item == "--config" or item.startswith("--config="):
+            inline = item.partition("=")[2]
+            if not inline and index + 1 == len(arguments):
+                raise UserError("--config needs a file")
+            default = load(cls, Path(inline or arguments[index + 1]))
+            del arguments[index : index + (1 if inline else 2)]
+            break
+    values: dict[str, Any] = {"prog": f"danlu {command}", "args": arguments}
+    if default is not None:
+        values["default"] = default
+    return tyro.cli(cls, description=f"{(cls.__doc__ or '').strip()}\n\n{GENERAL}", **values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,386 @@
+"""One page that tells a person what a run did: ``report.html``, self-contained, and plots as PNG files beside it.
+
+It reads only what the stages left on disk (manifests, ``metrics.jsonl``, ``samples.jsonl``, ``funnel.json``,
+``evaluation.json``), so it can be written at any time, of a run that was killed too; what is missing is left out.
+All of it is treated as text that a stranger wrote: the template escapes everything, and the page loads nothing.
+Left out: interactive charts, because a page that needs no scripts prints, mails and archives well.
+"""
+
+import json
+import math
+import os
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, TypeGuard
+
+import jinja2
+
+from danlu.base import artifact
+from danlu.base.errors import UserError
+from danlu.base.files import existing, write_text
+from danlu.base.progress import count, duration
+from danlu.evaluate.plots import draw, points, training_plots
+
+TEMPLATE = Path(__file__).with_name("report.html")
+# Enough to see a model learn to write, few enough to read.
+MOST_SAMPLES, MOST_CHARACTERS = 8, 800
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage directory holds, finished or not."""
+
+    path: Path
+    kind: str
+    finished: bool
+    manifest: dict[str, Any] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        return dict(self.manifest.get("metrics") or {})
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        """The rows of ``metrics.jsonl`` of that kind."""
+        return [row for row in self.rows if row.get("kind") == kind]
+
+
+class Headline(NamedTuple):
+    """One number that a person looks for first."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+class Table(NamedTuple):
+    """A titled table of strings; the columns ``numeric`` hold numbers and stand to the right."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    numeric: frozenset[int] = frozenset()
+
+
+def write_report(run: Path) -> Path:
+    """Write ``run/report.html`` and ``run/plots/*.png`` of a stage directory or a chain of them.
+
+    Call it after the manifest is written, or the page becomes one of the stage's hashed outputs.
+    """
+    stages = gather(existing(run))
+    if not stages:
+        raise UserError("holds no stage that Danlu made", where=run, remedy="Give the directory of a stage or a chain")
+    evaluation = _evaluation(stages)
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        name=run.resolve().name,
+        headlines=headlines(stages, evaluation),
+        road=[_road_row(stage) for stage in stages],
+        total=duration(sum(stage.manifest.get("seconds", 0.0) for stage in stages)),
+        funnels=[funnel for stage in stages if (funnel := _funnel(stage))],
+        training=[_training(stage, run, evaluation) for stage in stages if stage.rows or stage.samples],
+        evaluation=tables("", evaluation),
+        recipes=list(_recipes(run, stages)),
+        lineage=_lineage(run, stages),
+    )
+    write_text(run / "report.html", page)
+    return run / "report.html"
+
+
+def gather(run: Path) -> list[Stage]:
+    """The stages at ``run`` or in its folders, in the order in which they were finished; unfinished ones last."""
+    own = _stage(run)
+    if own is not None:
+        return [own]
+    folders = sorted(path for path in run.iterdir() if path.is_dir() and not path.name.startswith("."))
+    stages = [stage for folder in folders if (stage := _stage(folder))]
+    # Of two stages that finished in the same second, the one made from more came later.
+    return sorted(
+        stages,
+        key=lambda s: (not s.finished, str(s.manifest.get("finished", "")), len(_ancestry(s.path)), s.path.name),
+    )
+
+
+def _stage(folder: Path) -> Stage | None:
+    found = artifact.find(folder)
+    if found is None and not (folder / artifact.STAGE).exists():
+        return None
+    begun = _read_json(folder / artifact.STAGE) or {}
+    kind = found.stage if found else str(begun.get("stage", folder.name))
+    rows, samples = (_read_lines(folder / name) for name in ("metrics.jsonl", "samples.jsonl"))
+    return Stage(folder, kind, found is not None, found.manifest if found else {}, rows, samples)
+
+
+def _read_json(path: Path) -> Any:
+    """The file's value, or None if there is no such file or it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError):
+        return None
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file; a line cut off by a kill is passed over."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            found.append(value)
+    return found
+
+
+def _evaluation(stages: list[Stage]) -> dict[str, Any]:
+    """What the evaluation stages found, the last one's word counting."""
+    found: dict[str, Any] = {}
+    for stage in stages:
+        value = _read_json(stage.path / "evaluation.json")
+        found |= value if isinstance(value, dict) else {}
+        found |= stage.metrics if value is None and stage.kind == "eval" else {}
+    return found
+
+
+def headlines(stages: list[Stage], evaluation: dict[str, Any]) -> list[Headline]:
+    """The numbers for the top of the page, with words for someone who was not there."""
+    found = [*_quality(stages, evaluation)]
+    parameters = [s.metrics["parameters"] for s in stages if _is_number(s.metrics.get("parameters"))]
+    if parameters:
+        found.append(Headline(count(parameters[-1]), "parameters in the model"))
+    trained = [(s, s.of_kind("train")) for s in stages if s.of_kind("train")]
+    if trained:
+        stage, rows = max(trained, key=lambda item: item[1][-1].get("tokens", 0))
+        speed = [value for _, value in points(rows, "train", "tokens_per_second")]
+        rate = f"{count(statistics.median(speed))} a second, median" if speed else ""
+        found.append(Headline(count(rows[-1].get("tokens", 0)), f"tokens seen in {stage.kind}", rate))
+    memory = [v for s in stages for k, v in s.metrics.items() if k.startswith("peak_memory") and _is_number(v)]
+    if memory:
+        found.append(Headline(size(max(memory)), "memory at most"))
+    seconds = sum(stage.manifest.get("seconds", 0.0) for stage in stages)
+    if seconds:
+        found.append(Headline(duration(seconds), "from start to end", f"{len(stages)} stages" if stages[1:] else ""))
+    return found
+
+
+def _quality(stages: list[Stage], evaluation: dict[str, Any]) -> Iterator[Headline]:
+    bits, xz = _bits(evaluation)
+    measured = [
+        row["bits_per_byte"] for s in stages for row in s.of_kind("eval") if _is_number(row.get("bits_per_byte"))
+    ]
+    bits = bits if bits is not None else (measured[-1] if measured else None)
+    if bits is not None:
+        versus = f"{abs(bits / xz - 1):.0%} {'fewer' if bits < xz else 'more'} than xz -9e, {xz:.2f}" if xz else ""
+        yield Headline(f"{bits:.2f}", "bits per byte of unseen text", versus or "lower is better")
+    for key, label in (
+        ("stop_rate", "of answers stop by themselves"),
+        ("same_language", "are in the language of the question"),
+        ("preference_accuracy", "of unseen preference pairs in the right order"),
+    ):
+        value = evaluation.get(key)
+        estimate: dict[str, Any] = value if isinstance(value, dict) else {"value": value}
+        if _is_number(estimate.get("value")):
+            parts, interval = [], estimate.get("interval")
+            if _is_interval(interval):
+                low, high = interval
+                parts.append(f"95% interval {low:.0%} to {high:.0%}")
+            number = next((estimate[k] for k in ("pairs", "answers", "count") if _is_number(estimate.get(k))), None)
+            parts += [f"{count(number)} tried"] if number else []
+            yield Headline(f"{estimate['value']:.0%}", label, ", ".join(parts))
+
+
+def _bits(evaluation: dict[str, Any]) -> tuple[float | None, float | None]:
+    """Bits per byte of the model and of xz on the same held-out documents."""
+    value = evaluation.get("bits_per_byte")
+    if isinstance(value, dict):
+        pair = [float(value[k]) if _is_number(value.get(k)) else None for k in ("model", "xz")]
+        return pair[0], pair[1]
+    return (float(value) if _is_number(value) else None), None  # type: ignore[arg-type]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_interval(value: Any) -> TypeGuard[list[float]]:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
+
+
+def _road_row(stage: Stage) -> dict[str, str]:
+    """One line of the road: what, how long, how much, and how it ended."""
+    steps = [row["step"] for row in stage.rows if _is_number(row.get("step"))]
+    at = f", at step {max(steps)}" if steps and not stage.finished else ""
+    sizes = [p.stat().st_size for p in stage.path.rglob("*") if p.is_file() and p.parent.name != "plots"]
+    return {
+        "name": stage.path.resolve().name,
+        "kind": stage.kind,
+        "time": duration(stage.manifest["seconds"]) if "seconds" in stage.manifest else "",
+        "size": size(sum(sizes)),
+        "status": stage.manifest.get("finished", "").replace("T", " ").removesuffix("Z") if stage.finished else "",
+        "unfinished": "" if stage.finished else f"unfinished{at}",
+    }
+
+
+def _funnel(stage: Stage) -> dict[str, Any] | None:
+    """The way of the documents through a cleaning stage, each step with the share of bytes that is left."""
+    found = _read_json(stage.path / "funnel.json") or stage.metrics.get("funnel")
+    if not isinstance(found, dict) or not (found.get("steps") or found.get("sources")):
+        return None
+    steps = [step for step in found.get("steps", []) if isinstance(step, dict)]
+    start = max((step.get("bytes_in") or 0 for step in steps), default=0)
+    rows = []
+    for step in steps:
+        dropped = step.get("dropped") or {}
+        rows.append(
+            {
+                "step": words(step.get("step", "")),
+                "documents": f"{step.get('documents_out', 0):,}",
+                "bytes": size(step.get("bytes_out", 0)),
+                "share": 100 * step.get("bytes_out", 0) / start if start else 0,
+                "dropped": ", ".join(f"{words(k)} {n:,}" for k, n in sorted(dropped.items(), key=lambda i: -i[1])),
+            }
+        )
+    sources = [s for s in found.get("sources", []) if isinstance(s, dict)]
+    return {
+        "name": stage.path.resolve().name,
+        "steps": rows,
+        "sources": tables("", sources)[0] if sources else None,
+        "problems": [_cell("", problem) for problem in found.get("problems", [])],
+        "problem_count": found.get("problem_count") or len(found.get("problems", [])),
+        "dropped": {words(reason): texts for reason, texts in (found.get("samples") or {}).items() if texts},
+    }
+
+
+def _training(stage: Stage, run: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """Plots, skipped batches and samples of one training stage."""
+    prefix = stage.path.resolve().name
+    # xz was measured on held-out documents, which only pretraining is evaluated on.
+    plots = training_plots(stage.rows, xz=_bits(evaluation)[1] if stage.kind == "pretrain" else None)
+    drawn = draw(plots, run / "plots", prefix) if plots else []
+    return {
+        "name": prefix,
+        "plots": [{"caption": plot.caption, "svg": svg} for plot, svg in drawn],
+        "skips": [
+            f"step {row.get('step')}: {row.get('reason', '')}"
+            + (f" (batch {row['batch']})" if row.get("batch") else "")
+            for row in stage.of_kind("skip")
+        ],
+        "samples": _samples(stage.samples),
+    }
+
+
+def _samples(rows: list[dict[str, Any]]) -> list[tuple[str, list[tuple[Any, str]]]]:
+    """For each prompt its (step, text), evenly spread over the run when there are many."""
+    by_prompt: dict[str, dict[Any, str]] = {}
+    for row in rows:
+        text = str(row.get("text", ""))
+        short = text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " …"
+        by_prompt.setdefault(str(row.get("prompt", "")), {})[row.get("step", "")] = short
+    found = []
+    for prompt, texts in by_prompt.items():
+        items = list(texts.items())
+        stride = math.ceil((len(items) - 1) / (MOST_SAMPLES - 1)) or 1
+        found.append((prompt, [*items[:-1:stride], items[-1]]))
+    return found
+
+
+def tables(title: str, value: Any) -> list[Table]:
+    """Nested numbers as tables: leaves together, lists of records as columns, the rest one level down."""
+    if isinstance(value, list):
+        records = [item if isinstance(item, dict) else {"": item} for item in value]
+        columns = list(dict.fromkeys(key for record in records for key in record))
+        rows = [[_cell(key, record.get(key)) for key in columns] for record in records]
+        numeric = frozenset(i for i, key in enumerate(columns) if all(_is_number(r.get(key, 0)) for r in records))
+        return [Table(words(title), [words(key) for key in columns], rows, numeric)] if rows else []
+    if not isinstance(value, dict):
+        return []
+    leaves = {key: item for key, item in value.items() if _is_leaf(item)}
+    nested = {key: item for key, item in value.items() if not _is_leaf(item)}
+    found = []
+    if leaves:
+        cells = [[words(key), _cell(key, item)] for key, item in leaves.items()]
+        numbers = all(_is_number(item["value"] if isinstance(item, dict) else item) for item in leaves.values())
+        found.append(Table(words(title), ["", ""], cells, frozenset({1} if numbers else ())))
+    for key, item in nested.items():
+        found += tables(f"{title}: {key}" if title else key, item)
+    return found
+
+
+def _is_leaf(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "value" in value and all(_is_leaf(item) for item in value.values())
+    return not isinstance(value, list) or not any(isinstance(item, dict | list) for item in value)
+
+
+def _cell(key: str, value: Any) -> str:
+    """One value as a person writes it; an estimate with its interval in brackets."""
+    if isinstance(value, dict):
+        if "value" not in value:
+            return ", ".join(f"{words(k)} {_cell(k, v)}" for k, v in value.items())
+        rest = [
+            f"{_cell('', v[0])} to {_cell('', v[1])}"
+            if k == "interval" and _is_interval(v)
+            else f"{words(k)} {_cell(k, v)}"
+            for k, v in value.items()
+            if k != "value"
+        ]
+        return _cell(key, value["value"]) + (f" ({', '.join(rest)})" if rest else "")
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell("", item) for item in value)
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: ""}[value]
+    if isinstance(value, int):
+        return size(value) if key.endswith("bytes") else f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def words(key: object) -> str:
+    """'bits_per_byte' → 'bits per byte'."""
+    return str(key).replace("_", " ")
+
+
+def size(number: float) -> str:
+    """Bytes in units of a thousand: 12345678 → '12.3 MB'."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if number >= limit:
+            return f"{number / limit:.1f} {unit}"
+    return f"{number:.0f} bytes"
+
+
+def _recipes(run: Path, stages: list[Stage]) -> Iterator[tuple[str, str]]:
+    """(name, YAML) of the chain's own recipe and of each stage's."""
+    for folder in dict.fromkeys([run, *(stage.path for stage in stages)]):
+        try:
+            yield folder.resolve().name, (folder / "recipe.yaml").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+
+
+def _ancestry(path: Path) -> list[tuple[int, str, Path, str]]:
+    return artifact.lineage(path) if artifact.find(path) else []
+
+
+def _lineage(run: Path, stages: list[Stage]) -> list[dict[str, Any]]:
+    """From each finished stage that no other was made from back to the sources; what was told is not told again."""
+    ancestries = {stage.path.resolve(): _ancestry(stage.path) for stage in stages}
+    used = {where.resolve() for rows in ancestries.values() for depth, _, where, _ in rows if depth}
+    found, told = [], set()
+    for rows in (rows for path, rows in ancestries.items() if path not in used):
+        skip_below: int | None = None
+        for depth, stage, where, digest in rows:
+            if skip_below is not None and depth > skip_below:
+                continue
+            again = (where.resolve(), digest) in told and stage != "source"
+            skip_below = depth if again else None
+            told.add((where.resolve(), digest))
+            shown = os.path.relpath(where, run)
+            name = run.resolve().name if shown == "." else shown
+            found.append({"depth": depth, "stage": stage, "path": name, "digest": digest[:12], "again": again})
+    return found

@@ -1,0 +1,50 @@
+"""Keys and values of what was read so far, one block of memory a layer.
+
+Rows of a batch have prompts of different lengths, so they are padded on the left: every row's newest token
+lies in the same column, and ``valid`` says which columns a row may look at.
+"""
+
+import torch
+from torch import Tensor
+
+from danlu.base.errors import UserError
+from danlu.model.config import ModelConfig
+
+
+class Cache:
+    """Room for ``capacity`` tokens of ``rows`` sequences."""
+
+    def __init__(
+        self, config: ModelConfig, rows: int, capacity: int, dtype: torch.dtype, device: torch.device | str = "cpu"
+    ) -> None:
+        if capacity > config.max_length:
+            raise UserError(
+                f"{capacity} tokens are longer than the {config.max_length} that the model allows",
+                remedy="Shorten the prompt or ask for fewer new tokens",
+            )
+        shape = (config.layers, rows, config.kv_heads, capacity, config.head_width)
+        self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        self.valid = torch.zeros(rows, capacity, dtype=torch.bool, device=device)  # [B, S]
+        self.positions = torch.zeros(rows, capacity, dtype=torch.long, device=device)  # [B, S]
+        self.length = 0
+
+    def open(self, valid: Tensor) -> Tensor:
+        """Claim columns for new tokens; ``valid``: [B, T]. Returns their positions, counted over valid tokens."""
+        start, stop = self.length, self.length + valid.shape[1]
+        self.valid[:, start:stop] = valid
+        counted = self.valid[:, :stop].cumsum(1)[:, start:] - 1
+        self.positions[:, start:stop] = counted.clamp_min(0)
+        self.length = stop
+        return self.positions[:, start:stop]
+
+    def append(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k, v: [B, K, T, W] of the newest columns; returns all so far, [B, K, S, W]."""
+        start = self.length - k.shape[2]
+        self.keys[layer, :, :, start : self.length] = k
+        self.values[layer, :, :, start : self.length] = v
+        return self.keys[layer, :, :, : self.length], self.values[layer, :, :, : self.length]
+
+    def keep(self, rows: Tensor) -> None:
+        """Drop finished sequences: keep only ``rows`` (indices), in that order."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        self.valid, self.positions = self.valid[rows], self.positions[rows]

@@ -1,0 +1,29 @@
+"""The first weights.
+
+Matrices: normal with standard deviation 1/√(fan in), which keeps the size of activations (Glorot and Bengio
+2010) at any width. What writes into the residual stream starts at zero, so that each block begins as the
+identity (Goyal et al. 2017; Yang et al. 2022). The embedding is small because it is also the output
+layer when tied. Nothing is denormal: products with denormal numbers are ten times slower on a CPU.
+"""
+
+import torch
+from torch import nn
+
+from danlu.base.seed import derive
+
+EMBEDDING_STD = 0.02
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int) -> None:
+    """Fill every parameter of a `Transformer`, the same for the same seed whatever ran before."""
+    for name, parameter in model.named_parameters():
+        draw = torch.Generator().manual_seed(derive(seed, "init", name))
+        if parameter.dim() < 2:
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+        elif name.endswith(("o.weight", "down.weight")):
+            parameter.zero_()
+        elif "embed" in name or "table" in name:
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) * EMBEDDING_STD)
+        else:
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) * parameter.shape[1] ** -0.5)

@@ -1,0 +1,82 @@
+"""Talk with a model in the terminal."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from danlu.base.device_names import DeviceName
+from danlu.base.errors import UserError
+from danlu.base.progress import interactive, say
+
+
+@dataclass(frozen=True)
+class Chat:
+    """Talk with a model; without a terminal, every line of standard input is answered by itself."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """A model directory with a chat template."""
+    system: str = ""
+    """A system message that opens the conversation."""
+    temperature: float = 0.7
+    """0 always takes the likeliest token."""
+    top_p: float = 0.95
+    """Keep the likeliest tokens until their probabilities add up to this."""
+    top_k: int = 0
+    """Keep the k likeliest tokens; 0 keeps all."""
+    max_new_tokens: int = 200
+    """The longest answer, in tokens."""
+    seed: int = 0
+    """Of sampling."""
+    device: DeviceName = "auto"
+    """auto, cpu, cuda or mps."""
+
+
+def run(recipe: Chat) -> None:
+    """Read a line, answer it, until the end of input."""
+    from danlu.base.device import pick_device
+    from danlu.base.seed import derive
+    from danlu.generate.engine import Engine
+    from danlu.generate.sample import Sampling
+    from danlu.recipes.training import Machine, open_model
+    from danlu.tokens.chat import check_template, render
+
+    model, tokenizer = open_model(recipe.model, Machine(pick_device(recipe.device), "fp32"))
+    check_template(tokenizer)
+    engine = Engine(model, tokenizer.stop_ids)
+    opening = [{"role": "system", "content": recipe.system}] if recipe.system else []
+    turns, talking = list(opening), interactive()
+    if talking:
+        say(f"{recipe.model}: type a message; /new starts over, Ctrl-D ends")
+    while (line := _read(talking)) is not None:
+        if line == "/new" or not talking:
+            turns = list(opening)
+        if not line or line == "/new":
+            continue
+        turns.append({"role": "user", "content": line})
+        ids = render(tokenizer, turns, add_generation_prompt=True).ids
+        while len(ids) >= model.config.max_length - 1 and len(turns) > len(opening) + 1:
+            del turns[len(opening) : len(opening) + 2]  # forget the oldest question and its answer
+            ids = render(tokenizer, turns, add_generation_prompt=True).ids
+        seed = derive(recipe.seed, len(turns), line)
+        how = Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_k, recipe.top_p, seed)
+        try:
+            answer = tokenizer.decode(engine.generate([ids], how)[0].ids).strip()
+        except UserError as error:
+            say(str(error))
+            turns.pop()
+            continue
+        turns.append({"role": "assistant", "content": answer})
+        print(answer, flush=True)
+
+
+def _read(talking: bool) -> str | None:
+    """One line, or None at the end."""
+    try:
+        return input("> " if talking else "").strip()
+    except (EOFError, KeyboardInterrupt):
+        if talking:
+            print(file=sys.stderr)
+        return None

@@ -1,0 +1,112 @@
+"""A base model and conversations → a chat model. The objective is next_token; the mask is the renderer's."""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from danlu.base import artifact
+from danlu.base.artifact import Artifact
+from danlu.base.errors import UserError
+from danlu.base.progress import say
+from danlu.base.recipe import UNCHANGING
+from danlu.recipes.common import Training
+from danlu.train.settings import OptimizerSettings, ScheduleSettings
+
+STAGE = "sft"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sft(Training):
+    """Fine-tune a model on conversations; all answers of a conversation are learned in one pass."""
+
+    model: Path = field(metadata=UNCHANGING)
+    """A model directory."""
+    chats: tuple[str, ...]
+    """JSON, JSONL or Parquet files of conversations, folders of them, or package:NAME."""
+    out: Path = field(default=Path("runs/sft"), metadata=UNCHANGING)
+    """The directory to write."""
+    epochs: float = 3.0
+    """Passes over the conversations."""
+    length: int = 512
+    """Tokens of a packed row; longer conversations are cut at whole turns."""
+    batch_tokens: int = 8_192
+    """Tokens of a step."""
+    held_out_share: float = 0.05
+    """The share of conversations held out, at least one."""
+    bad_share: float = 0.01
+    """The share of a file's records that may be unreadable; beyond it the run stops."""
+    optimizer: OptimizerSettings = OptimizerSettings(lr=1e-3, weight_decay=0.0)
+    """How gradients become updates."""
+    schedule: ScheduleSettings = ScheduleSettings(warmup=0.05, decay=0.95)
+    """The learning rate over the run."""
+    evaluations: int = 3
+    """How often to measure and sample on the way."""
+    prompts: tuple[str, ...] = ("Hello", "What does os.path.join do?", "你好", "你是谁？")
+    """Answered at every measurement."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.chats:
+            raise UserError("needs at least one file or package:NAME", where="recipe: chats")
+        if self.epochs <= 0 or self.evaluations < 1:
+            raise UserError("epochs must be above 0 and evaluations at least 1")
+        if not 0 <= self.held_out_share < 1:
+            raise UserError(
+                f"must be at least 0 and below 1, found {self.held_out_share}", where="recipe: held_out_share"
+            )
+        if self.length < 2 or self.batch_tokens < self.length:
+            raise UserError(f"batch_tokens {self.batch_tokens} must hold at least one row of {self.length}")
+
+    @property
+    def rows(self) -> int:
+        """Packed rows of a step."""
+        return self.batch_tokens // self.length
+
+
+def sources(recipe: Sft) -> dict[str, Path]:
+    """What the stage reads from disk."""
+    from danlu.recipes.chats import paths_of
+
+    return {"model": recipe.model, **paths_of(recipe.chats)}
+
+
+def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
+    """Train, and leave a Hugging Face directory and the held-out conversations."""
+    from danlu.model.hub import load_model, read_config
+    from danlu.objectives.next_token import NextToken
+    from danlu.recipes.chats import HELD_OUT, chats_from, dialogues, write_records
+    from danlu.recipes.training import check_length, check_vocabulary, held_out_loss, prepare, train
+    from danlu.tokens.batches import PackedBatches
+    from danlu.tokens.chat import check_template, render
+    from danlu.tokens.pack import ListItems
+    from danlu.tokens.tokenizer import Tokenizer
+
+    check_length(recipe.length, read_config(recipe.model))
+    tokenizer = Tokenizer.load(recipe.model)
+    check_template(tokenizer)
+    chats = chats_from(recipe.chats, recipe.bad_share)
+    data = dialogues(chats, tokenizer, recipe.length, recipe.held_out_share, recipe.seed)
+    steps = max(math.ceil(recipe.epochs * data.tokens / (recipe.rows * recipe.length)), 1)
+    settings = recipe.settings(steps)
+    batches = PackedBatches(
+        ListItems(data.training),
+        batch_size=recipe.rows,
+        length=recipe.length,
+        pad_id=tokenizer.pad_id,
+        seed=recipe.seed,
+        split=False,
+    )
+    model = load_model(recipe.model)
+    check_vocabulary(model, tokenizer, recipe.model)
+    draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
+    machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
+    write_records(recipe.out / HELD_OUT, ({"messages": chat} for chat in data.held_out_chats))
+    say(f"  {len(data.training)} conversations, {len(data.held_out)} held out; {settings.steps} steps")
+    prompts = [
+        render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True).ids
+        for prompt in recipe.prompts
+    ]
+    draft.metrics |= {"conversations": len(data.training), "held_out": len(data.held_out), "dropped": data.dropped}
+    measure = held_out_loss(draft, data.held_out, tokenizer, recipe.length)
+    moved = model.to(machine.device)
+    return train(draft, moved, tokenizer, NextToken(), batches, settings, machine, measure=measure, prompts=prompts)

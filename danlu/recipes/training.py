@@ -1,0 +1,156 @@
+"""What pretraining, SFT and DPO have in common: device, hooks, the loop, and a model directory at the end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from danlu.base.artifact import Artifact, Draft
+from danlu.base.device import keep_memory, peak_memory, pick_device, pick_precision
+from danlu.base.device_names import DeviceName, Precision
+from danlu.base.errors import UserError
+from danlu.base.progress import count, duration, say
+from danlu.base.seed import derive, seed_everything
+from danlu.generate.engine import Engine
+from danlu.generate.sample import Sampling
+from danlu.model.config import ModelConfig
+from danlu.model.hub import load_model, save_model
+from danlu.model.transformer import Transformer
+from danlu.objectives.next_token import NextToken
+from danlu.objectives.objective import Objective
+from danlu.tokens.batches import Source, sequential
+from danlu.tokens.chat import Rendered
+from danlu.tokens.pack import ListItems
+from danlu.tokens.tokenizer import Tokenizer
+from danlu.train.checkpoint import Checkpoints
+from danlu.train.hooks.evaluation import Periodic
+from danlu.train.hooks.metrics import JsonLines, KeepLength, Metrics
+from danlu.train.loop import Loop
+from danlu.train.settings import TrainSettings
+
+Measure = Callable[[Transformer], list[dict[str, object]]]
+SAMPLE_TOKENS = 48
+
+
+@dataclass
+class Machine:
+    """Where a run computes, and in which format."""
+
+    device: torch.device
+    precision: str
+
+
+def prepare(draft: Draft, device: DeviceName, precision: Precision, seed: int) -> Machine:
+    """Seed everything, let the allocator keep its memory, and settle device and format for this run."""
+    keep_memory()
+    seed_everything(derive(seed, draft.stage))
+    draft.seeds = {"run": seed}
+    place = pick_device(device)
+    return Machine(place, draft.decide("precision", lambda: pick_precision(precision, place)))
+
+
+def open_model(path: Path, machine: Machine) -> tuple[Transformer, Tokenizer]:
+    """A model directory and its tokenizer, which must agree."""
+    model, tokenizer = load_model(path), Tokenizer.load(path)
+    check_vocabulary(model, tokenizer, path)
+    return model.to(machine.device), tokenizer
+
+
+def check_vocabulary(model: Transformer, tokenizer: Tokenizer, where: Path) -> None:
+    """Every id of the tokenizer must have a row in the model."""
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise UserError(
+            f"the tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size} rows",
+            where=where,
+            remedy="Use the tokenizer that the model was trained with",
+        )
+
+
+def check_length(length: int, config: ModelConfig) -> None:
+    """A row must fit in the model."""
+    if length > config.max_length:
+        raise UserError(
+            f"length {length} is longer than the {config.max_length} tokens that the model allows",
+            remedy=f"Use --length {config.max_length}",
+        )
+
+
+def held_out_loss(draft: Draft, items: list[Rendered], tokenizer: Tokenizer, length: int) -> Measure:
+    """The loss of held-out answers, noted in the draft's metrics each time."""
+    objective = NextToken()
+
+    def measure(model: Transformer) -> list[dict[str, object]]:
+        if not items:
+            return []
+        nats = weight = 0.0
+        for batch in sequential(ListItems(items), batch_size=8, length=length, pad_id=tokenizer.pad_id, split=False):
+            moved = batch.to(model.embed.weight.device)
+            nats += float(objective(model, moved)[0])
+            weight += objective.weight(moved)
+        draft.metrics["held_out_loss"] = nats / weight
+        return [{"loss": nats / weight}]
+
+    return measure
+
+
+def train(
+    draft: Draft,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    objective: Objective,
+    source: Source,
+    settings: TrainSettings,
+    machine: Machine,
+    *,
+    measure: Measure,
+    prompts: list[list[int]],
+) -> Artifact:
+    """Run the loop in ``draft``'s directory and leave a model directory with its metrics and samples."""
+    metrics = JsonLines(draft.path / "metrics.jsonl")
+    samples = JsonLines(draft.path / "samples.jsonl")
+    hooks = [
+        Metrics(metrics),
+        Periodic(model, measure, metrics, settings.evaluate_every, "eval"),
+        Periodic(model, _sampler(tokenizer, prompts), samples, settings.evaluate_every, "sample"),
+        KeepLength(metrics),
+        KeepLength(samples),
+    ]
+    checkpoints = Checkpoints(draft.path / ".checkpoints")
+    loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage)
+    totals = loop.run()
+    model.compute_dtype = torch.float32
+    save_chat_model(model, tokenizer, draft.path)
+    draft.metrics |= {
+        "parameters": model.config.parameters(),
+        "steps": totals.step,
+        "skipped": totals.skipped,
+        "tokens": totals.tokens,
+        "tokens_per_second": round(totals.tokens / max(totals.seconds, 1e-9), 1),
+        "precision": machine.precision,
+        "peak_memory_bytes": peak_memory(),
+    }
+    say(
+        f"  {count(totals.tokens)} tokens in {duration(totals.seconds)} "
+        f"({count(draft.metrics['tokens_per_second'])} tokens/s, {machine.precision})"
+    )
+    return draft.finish()
+
+
+def _sampler(tokenizer: Tokenizer, prompts: list[list[int]]) -> Measure:
+    """What the model says to fixed prompts."""
+
+    def sample(model: Transformer) -> list[dict[str, object]]:
+        engine = Engine(model, tokenizer.stop_ids)
+        answers = engine.generate(prompts, Sampling(max_new_tokens=SAMPLE_TOKENS, temperature=0.7, top_p=0.95))
+        pairs = zip(prompts, answers, strict=True)
+        return [{"prompt": tokenizer.decode(p), "text": tokenizer.decode(a.ids)} for p, a in pairs]
+
+    return sample
+
+
+def save_chat_model(model: Transformer, tokenizer: Tokenizer, path: Path) -> None:
+    """Weights, configuration, tokenizer: a complete Hugging Face directory."""
+    tokens = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+    save_model(model, path, tokens, tokenizer.stop_ids)
+    tokenizer.save(path)

@@ -1,0 +1,47 @@
+"""Measure and sample while training, by functions that the recipe gives."""
+
+from collections.abc import Callable
+
+import torch
+
+from danlu.base.seed import load_random_state, random_state
+from danlu.model.transformer import Transformer
+from danlu.train.hooks import Hook
+from danlu.train.hooks.metrics import JsonLines
+from danlu.train.state import Step
+
+
+class Periodic(Hook):
+    """Runs ``measure(model)`` every so many steps, and after the last, and writes what it returns.
+
+    The measurement sees the model in evaluation mode and without gradients, and leaves no trace in the random
+    generators, so that a run evaluates to the same bits however often it was looked at.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        measure: Callable[[Transformer], list[dict[str, object]]],
+        lines: JsonLines,
+        every: int,
+        kind: str,
+    ) -> None:
+        self.model, self.measure, self.lines, self.every, self.kind = model, measure, lines, every, kind
+
+    def after_step(self, step: Step) -> None:
+        """Measure when it is time."""
+        if self.every and step.number % self.every == 0 and not step.last:
+            self._run(step)
+
+    def at_end(self, step: Step) -> None:
+        """Measure the final weights."""
+        self._run(step)
+
+    def _run(self, step: Step) -> None:
+        before = random_state()
+        self.model.eval()
+        with torch.no_grad():
+            for record in self.measure(self.model):
+                self.lines.write({"kind": self.kind, "step": step.number, "tokens": step.tokens, **record})
+        self.model.train()
+        load_random_state(before)
