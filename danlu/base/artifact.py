@@ -217,10 +217,10 @@ def begin(
     """
     described = describe_inputs(inputs or {}, path)
     wanted = _identity(stage, recipe, described)
-    marker, resumed = path / STAGE, False
+    marker, resumed, finished = path / STAGE, False, find(path) is not None
     if path.exists() and not path.is_dir():
         raise UserError("is a file, not a folder", where=path, remedy="Choose another --out")
-    if marker.exists() and not fresh:
+    if marker.exists() and not finished and not fresh:
         found = _in_progress(path)
         differs = recipes.difference(found, wanted)
         if found is not None and differs:
@@ -230,13 +230,14 @@ def begin(
                 remedy="Give the old recipe to continue it, --fresh to start over, or another --out",
             )
         resumed = found is not None
-    elif path.exists() and any(path.iterdir()) and find(path) is None and not marker.exists():
+    elif path.exists() and any(path.iterdir()) and not finished and not marker.exists():
         raise UserError("is not empty and was not made by Danlu", where=path, remedy="Choose another --out")
     if not resumed:
         # "null" marks the folder as ours while it is emptied: a kill in between leaves neither a directory
         # that looks finished nor one that looks like somebody else's.
         path.mkdir(parents=True, exist_ok=True)
         write_text(marker, "null\n")
+        remove(path / MANIFEST)
         for entry in path.iterdir():
             if entry != marker:
                 remove(entry)

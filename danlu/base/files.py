@@ -3,6 +3,7 @@
 A reader never sees half a file, and a power cut leaves the old one or the new one.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -47,6 +48,10 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.fsync(handle.fileno())
         os.replace(temporary, path)
         sync_directory(path.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+            error.filename = str(path)  # a write knows only its descriptor, and the sentence has to name a place
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

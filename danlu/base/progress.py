@@ -27,7 +27,7 @@ def console() -> Console:
 
 def say(text: str = "") -> None:
     """One line to the person, never parsed as markup."""
-    console().print(text, markup=False)
+    console().print(text, markup=False, emoji=False)
 
 
 class Bar:

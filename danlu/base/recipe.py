@@ -115,7 +115,7 @@ def _scalar(hint: Any, value: Any, where: str) -> Any:
             return float(value)
         except (TypeError, ValueError):
             pass
-    if hint is int and isinstance(value, int | float) and not isinstance(value, bool) and value == int(value):
+    if hint is int and isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0:
         return int(value)
     if hint in (str, bool) and isinstance(value, hint):
         return value
@@ -132,9 +132,18 @@ def load(cls: type[R], path: Path) -> R:
     return from_dict(cls, values if values is not None else {}, str(path))
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML writes Unicode's own line breaks raw and folds them into others when it reads; escaped, they stay."""
+
+    def choose_scalar_style(self) -> str:
+        text = getattr(self.event, "value", "")
+        broken = any(character in text for character in "\x85\u2028\u2029")
+        return '"' if broken else super().choose_scalar_style()
+
+
 def dumps(recipe: Any) -> str:
     """The complete recipe as YAML."""
-    return str(yaml.safe_dump(to_dict(recipe), sort_keys=False, allow_unicode=True))
+    return str(yaml.dump(to_dict(recipe), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def save(recipe: Any, path: Path) -> None:

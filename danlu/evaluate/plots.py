@@ -58,9 +58,9 @@ def _number(value: object) -> bool:
 
 
 def training_plots(rows: Rows, xz: float | None = None) -> list[Plot]:
-    """The plots that a stage's metrics have data for. ``xz``: its bits per byte on the same held-out documents."""
+    """The plots that a stage's metrics have data for. ``xz``: its bits per byte, for a level line."""
     accuracy = points(rows, "train", "accuracy")
-    level = Series("xz -9e, given the training text", [(0.0, xz)], "level") if xz is not None else None
+    level = Series("xz -9e, all held-out text", [(0.0, xz)], "level") if xz is not None else None
     chance = Series("chance", [(0.0, 0.5)], "level")
     plots = [
         Plot(

@@ -26,6 +26,12 @@ from danlu.evaluate.plots import draw, points, training_plots
 TEMPLATE = Path(__file__).with_name("report.html")
 # Enough to see a model learn to write, few enough to read.
 MOST_SAMPLES, MOST_CHARACTERS = 8, 800
+TITLES = {
+    "text": "Held-out text",
+    "text: sources": "Bits per byte of each source",
+    "preference": "Held-out preference pairs",
+    "answers": "Answers",
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ def write_report(run: Path) -> Path:
         total=duration(sum(stage.manifest.get("seconds", 0.0) for stage in stages)),
         funnels=[funnel for stage in stages if (funnel := _funnel(stage))],
         training=[_training(stage, run, evaluation) for stage in stages if stage.rows or stage.samples],
-        evaluation=tables("", evaluation),
+        evaluation=[table._replace(title=TITLES.get(table.title, table.title)) for table in tables("", evaluation)],
         recipes=list(_recipes(run, stages)),
         lineage=_lineage(run, stages),
     )
@@ -145,7 +151,6 @@ def _evaluation(stages: list[Stage]) -> dict[str, Any]:
     for stage in stages:
         value = _read_json(stage.path / "evaluation.json")
         found |= value if isinstance(value, dict) else {}
-        found |= stage.metrics if value is None and stage.kind == "eval" else {}
     return found
 
 
@@ -171,41 +176,41 @@ def headlines(stages: list[Stage], evaluation: dict[str, Any]) -> list[Headline]
 
 
 def _quality(stages: list[Stage], evaluation: dict[str, Any]) -> Iterator[Headline]:
+    """How good the model is: what the evaluation measured, or what training saw last."""
     bits, xz = _bits(evaluation)
-    measured = [
-        row["bits_per_byte"] for s in stages for row in s.of_kind("eval") if _is_number(row.get("bits_per_byte"))
-    ]
-    bits = bits if bits is not None else (measured[-1] if measured else None)
+    seen = [row["bits_per_byte"] for s in stages for row in s.of_kind("eval") if _is_number(row.get("bits_per_byte"))]
+    bits = bits if bits is not None else (seen[-1] if seen else None)
     if bits is not None:
         versus = f"{abs(bits / xz - 1):.0%} {'fewer' if bits < xz else 'more'} than xz -9e, {xz:.2f}" if xz else ""
         yield Headline(f"{bits:.2f}", "bits per byte of unseen text", versus or "lower is better")
-    for key, label in (
-        ("stop_rate", "of answers stop by themselves"),
-        ("same_language", "are in the language of the question"),
-        ("preference_accuracy", "of unseen preference pairs in the right order"),
+    pairs = evaluation.get("preference")
+    pairs = pairs if isinstance(pairs, dict) else {}
+    questions = f"{evaluation.get('questions', 'some')} questions"
+    for value, label, interval, basis in (
+        (evaluation.get("stop_rate"), "of answers stop by themselves", evaluation.get("stop_rate_interval"), questions),
+        (evaluation.get("same_language_rate"), "of answers are in the language of the question", None, questions),
+        (evaluation.get("small_talk_language"), "of small talk is answered in its language", None, ""),
+        (
+            pairs.get("accuracy"),
+            "of unseen preference pairs in the right order",
+            [pairs.get("low"), pairs.get("high")],
+            f"{pairs.get('pairs', 'some')} pairs",
+        ),
     ):
-        value = evaluation.get(key)
-        estimate: dict[str, Any] = value if isinstance(value, dict) else {"value": value}
-        if _is_number(estimate.get("value")):
-            parts, interval = [], estimate.get("interval")
-            if _is_interval(interval):
-                low, high = interval
-                parts.append(f"95% interval {low:.0%} to {high:.0%}")
-            number = next((estimate[k] for k in ("pairs", "answers", "count") if _is_number(estimate.get(k))), None)
-            parts += [f"{count(number)} tried"] if number else []
-            yield Headline(f"{estimate['value']:.0%}", label, ", ".join(parts))
+        if _is_number(value):
+            sure = f"95% interval {interval[0]:.0%} to {interval[1]:.0%}" if _is_interval(interval) else ""
+            yield Headline(f"{value:.0%}", label, ", ".join(filter(None, (sure, basis))))
 
 
 def _bits(evaluation: dict[str, Any]) -> tuple[float | None, float | None]:
     """Bits per byte of the model and of xz on the same held-out documents."""
-    value = evaluation.get("bits_per_byte")
-    if isinstance(value, dict):
-        pair = [float(value[k]) if _is_number(value.get(k)) else None for k in ("model", "xz")]
-        return pair[0], pair[1]
-    return (float(value) if _is_number(value) else None), None  # type: ignore[arg-type]
+    text = evaluation.get("text")
+    found = [text.get(key) if isinstance(text, dict) else None for key in ("bits_per_byte", "xz_bits_per_byte")]
+    model, xz = (float(value) if _is_number(value) else None for value in found)
+    return model, xz
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -261,7 +266,7 @@ def _funnel(stage: Stage) -> dict[str, Any] | None:
 def _training(stage: Stage, run: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
     """Plots, skipped batches and samples of one training stage."""
     prefix = stage.path.resolve().name
-    # xz was measured on held-out documents, which only pretraining is evaluated on.
+    # xz was measured on the held-out documents that pretraining looks at, too; the other stages hold out chats.
     plots = training_plots(stage.rows, xz=_bits(evaluation)[1] if stage.kind == "pretrain" else None)
     drawn = draw(plots, run / "plots", prefix) if plots else []
     return {

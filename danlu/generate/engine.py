@@ -61,9 +61,10 @@ class Engine:
         limit = self.model.config.max_length
         if not prompt:
             raise UserError("the prompt is empty", where=f"prompt {index}", remedy="Give at least one token")
-        if max(prompt) >= self.model.config.vocab_size:
+        outside = [token for token in prompt if not 0 <= token < self.model.config.vocab_size]
+        if outside:
             raise UserError(
-                f"token {max(prompt)} is outside the model's vocabulary of {self.model.config.vocab_size}",
+                f"token {outside[0]} is outside the model's vocabulary of {self.model.config.vocab_size}",
                 where=f"prompt {index}",
                 remedy="Use the tokenizer that belongs to the model",
             )
@@ -73,8 +74,9 @@ class Engine:
     def _answer(self, prompts: list[Sequence[int]], each: list[Sampling]) -> list[Completion]:
         """One group: prefill, then a token a step until every row has stopped."""
         longest, limit = max(map(len, prompts)), self.model.config.max_length
-        room = max(min(how.max_new_tokens, limit - longest) for how in each)
-        cache = Cache(self.model.config, len(prompts), longest + room, self.dtype)
+        # A row's own length decides how much it may say: a long neighbour costs columns, not words.
+        room = [min(how.max_new_tokens, limit - len(prompt)) for prompt, how in zip(prompts, each, strict=True)]
+        cache = Cache(self.model.config, len(prompts), longest + max(room), self.dtype)
         ids = torch.zeros(len(prompts), longest, dtype=torch.long)  # [B, T]
         segments = torch.full_like(ids, -1)
         for row, prompt in enumerate(prompts):
@@ -95,7 +97,7 @@ class Engine:
             alive = [
                 row
                 for row, index in enumerate(active)
-                if not answers[index].stopped and len(answers[index].ids) < min(each[index].max_new_tokens, room)
+                if not answers[index].stopped and len(answers[index].ids) < room[index]
             ]
             if not alive:
                 return answers

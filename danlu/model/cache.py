@@ -12,27 +12,27 @@ from danlu.model.config import ModelConfig
 
 
 class Cache:
-    """Room for ``capacity`` tokens of ``rows`` sequences."""
+    """``capacity`` columns for ``rows`` sequences; padding may fill more than the model has positions."""
 
     def __init__(
         self, config: ModelConfig, rows: int, capacity: int, dtype: torch.dtype, device: torch.device | str = "cpu"
     ) -> None:
-        if capacity > config.max_length:
-            raise UserError(
-                f"{capacity} tokens are longer than the {config.max_length} that the model allows",
-                remedy="Shorten the prompt or ask for fewer new tokens",
-            )
         shape = (config.layers, rows, config.kv_heads, capacity, config.head_width)
         self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
         self.valid = torch.zeros(rows, capacity, dtype=torch.bool, device=device)  # [B, S]
         self.positions = torch.zeros(rows, capacity, dtype=torch.long, device=device)  # [B, S]
-        self.length = 0
+        self.length, self.longest = 0, config.max_length
 
     def open(self, valid: Tensor) -> Tensor:
         """Claim columns for new tokens; ``valid``: [B, T]. Returns their positions, counted over valid tokens."""
         start, stop = self.length, self.length + valid.shape[1]
         self.valid[:, start:stop] = valid
         counted = self.valid[:, :stop].cumsum(1)[:, start:] - 1
+        if int(counted.max()) >= self.longest:
+            raise UserError(
+                f"{int(counted.max()) + 1} tokens are longer than the {self.longest} that the model allows",
+                remedy="Shorten the prompt or ask for fewer new tokens",
+            )
         self.positions[:, start:stop] = counted.clamp_min(0)
         self.length = stop
         return self.positions[:, start:stop]

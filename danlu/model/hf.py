@@ -5,13 +5,14 @@ installed package. It runs whole sequences without a cache, which is right for e
 generation; `danlu.generate` has the cache.
 """
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from danlu.base.errors import MissingExtra
-from danlu.base.recipe import from_dict
 from danlu.model.config import ModelConfig
+from danlu.model.hub import MAX_LENGTH, from_hub_config
 from danlu.model.positions import Positions
 from danlu.model.transformer import Transformer
 
@@ -28,15 +29,14 @@ class DanluConfig(PretrainedConfig):  # type: ignore[misc]
     model_type = "danlu"
 
     def __init__(self, **values: Any) -> None:
-        for name in ModelConfig.__dataclass_fields__:
+        for name in (set(ModelConfig.__dataclass_fields__) - {"max_length"}) | {MAX_LENGTH}:
             if name in values:
                 setattr(self, name, values.pop(name))
         super().__init__(**values)
 
     def native(self) -> ModelConfig:
         """The `ModelConfig` itself."""
-        names = [name for name in ModelConfig.__dataclass_fields__ if hasattr(self, name)]
-        return from_dict(ModelConfig, {name: getattr(self, name) for name in names}, "config.json")
+        return from_hub_config(self.to_dict(), Path("config.json"))
 
 
 class DanluForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
@@ -63,9 +63,16 @@ class DanluForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
         segments = None if attention_mask is None else attention_mask.int() - 1
         return CausalLMOutput(logits=self._native[0](input_ids, segments))
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **values: Any) -> dict[str, Any]:
+    @classmethod
+    def _supports_default_dynamic_cache(cls) -> bool:
+        """``generate`` asks, and without this makes a cache that nothing here would fill."""
+        return False
+
+    def prepare_inputs_for_generation(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any
+    ) -> dict[str, Any]:
         """Whole sequences, no cache."""
-        return {"input_ids": input_ids, "attention_mask": values.get("attention_mask")}
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
 
 
 AutoConfig.register("danlu", DanluConfig, exist_ok=True)

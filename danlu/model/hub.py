@@ -24,6 +24,7 @@ from danlu.model.transformer import Transformer
 
 SHARD_BYTES = 2 * 10**9
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+MAX_LENGTH = "max_position_embeddings"  # by the name max_length transformers understands, and refuses, another thing
 DAMAGED = "The file is damaged: make or copy it again"
 LLAMA_NAMES = (
     ("embed.", "model.embed_tokens."),
@@ -57,6 +58,7 @@ def to_hub_config(config: ModelConfig, tokens: dict[str, Any]) -> dict[str, Any]
     """``config.json``. ``tokens``: bos_token_id, eos_token_id, pad_token_id where known."""
     if not is_llama(config):
         shape = {"model_type": "danlu", "architectures": ["DanluForCausalLM"], **to_dict(config)}
+        shape[MAX_LENGTH] = shape.pop("max_length")
         return shape | {"tie_word_embeddings": config.tied, "dtype": "float32", **tokens}
     return {
         "model_type": "llama",
@@ -72,7 +74,7 @@ def to_hub_config(config: ModelConfig, tokens: dict[str, Any]) -> dict[str, Any]
         "rms_norm_eps": config.norm_epsilon,
         "rope_theta": config.rope_theta,
         "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        "max_position_embeddings": config.max_length,
+        MAX_LENGTH: config.max_length,
         "tie_word_embeddings": config.tied,
         "attention_bias": config.bias,
         "mlp_bias": config.bias,
@@ -84,8 +86,8 @@ def to_hub_config(config: ModelConfig, tokens: dict[str, Any]) -> dict[str, Any]
 def from_hub_config(values: dict[str, Any], where: Path) -> ModelConfig:
     """The `ModelConfig` of a ``config.json``; a `UserError` for a family that is not native."""
     if values.get("model_type") == "danlu":
-        names = ModelConfig.__dataclass_fields__
-        return from_dict(ModelConfig, {k: v for k, v in values.items() if k in names}, str(where))
+        known = {k: v for k, v in values.items() if k in ModelConfig.__dataclass_fields__}
+        return from_dict(ModelConfig, known | {"max_length": values[MAX_LENGTH]}, str(where))
     if values.get("model_type") != "llama":
         raise UserError(
             f"model type '{values.get('model_type')}' is not supported",
@@ -110,7 +112,7 @@ def from_hub_config(values: dict[str, Any], where: Path) -> ModelConfig:
         feedforward=values["intermediate_size"],
         norm_epsilon=values.get("rms_norm_eps", 1e-6),
         rope_theta=float(values.get("rope_theta") or rope.get("rope_theta", 10_000.0)),
-        max_length=values.get("max_position_embeddings", 2048),
+        max_length=values.get(MAX_LENGTH, 2048),
         tied=values.get("tie_word_embeddings", False),
         bias=values.get("attention_bias", False),
     )
@@ -153,6 +155,7 @@ def _write_weights(tensors: dict[str, Tensor], path: Path) -> None:
             remove(temporary)
             raise OSError(28, f"could not write the weights ({error})", str(path / file)) from None
     sync_directory(path)
+    remove(path / INDEX)  # of an earlier save, whose shards would be read instead
     if len(shards) > 1:
         weight_map = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}
         total = sum(value.nbytes for value in tensors.values())
@@ -165,7 +168,7 @@ def read_config(path: Path) -> ModelConfig:
     try:
         values = json.loads((path / "config.json").read_text(encoding="utf-8"))
         return from_hub_config(values, path / "config.json")
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise UserError(f"not a usable configuration ({error!r})", where=path / "config.json") from None
 
 
@@ -191,8 +194,12 @@ def load_model(path: Path) -> Transformer:
 
 def _weight_files(path: Path) -> list[Path]:
     if (path / INDEX).exists():
-        names = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
-        return [existing(path / name) for name in sorted(set(names))]
+        try:
+            names = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
+            files = [path / name for name in sorted(set(names))]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"not a usable index ({error!r})", where=path / INDEX, remedy=DAMAGED) from None
+        return [existing(file) for file in files]
     return [existing(path / WEIGHTS, remedy="Give a model directory: one with config.json and model.safetensors")]
 
 

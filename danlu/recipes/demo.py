@@ -7,7 +7,7 @@ from danlu.base.progress import say
 from danlu.base.recipe import UNCHANGING
 from danlu.recipes.chain import SAMPLED, Chain
 
-TEXT = ("package:python", "package:numpy", "package:sanguo")
+TEXT = ("package:tatoeba", "package:python", "package:sanguo")
 CHATS = ("package:chatterbot", "package:docstring-questions")
 
 
@@ -23,7 +23,7 @@ class Demo:
 
 def chain(recipe: Demo) -> Chain:
     """The demo is a chain like any other."""
-    return Chain(text=TEXT, chats=CHATS, preferences=(SAMPLED,), size="10M", out=recipe.out, seed=recipe.seed)
+    return Chain(text=TEXT, chats=CHATS, preferences=(SAMPLED,), size="4.5M", out=recipe.out, seed=recipe.seed)
 
 
 def run(recipe: Demo, *, fresh: bool = False) -> Path:

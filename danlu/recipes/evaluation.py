@@ -149,6 +149,8 @@ def _texts(folder: Path) -> Iterator[str]:
 
 def _text(data: Path, model: "Transformer", tokenizer: "Tokenizer", machine: "Machine") -> dict[str, Any]:
     """Bits per byte and per character, perplexity, and bits per byte of each source."""
+    import numpy as np
+
     from danlu.base.device import torch_dtype
     from danlu.evaluate.perplexity import fit, total
     from danlu.text.write import read_documents
@@ -159,7 +161,7 @@ def _text(data: Path, model: "Transformer", tokenizer: "Tokenizer", machine: "Ma
         raise UserError("there are no validation documents", where=data, remedy="Clean with --validation-share above 0")
     groups: dict[str, list[Any]] = {}
     for document, encoded in zip(documents, encode_documents(tokenizer, (d.text for d in documents)), strict=True):
-        groups.setdefault(document.source, []).append((encoded.ids, encoded.bytes))
+        groups.setdefault(document.source, []).append((np.asarray(encoded.ids), encoded.bytes))
     model.compute_dtype = torch_dtype(machine.precision)
     fits = {source: fit(model, group, pad_id=tokenizer.pad_id) for source, group in sorted(groups.items())}
     overall = total(fits)

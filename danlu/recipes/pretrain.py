@@ -75,8 +75,10 @@ class Pretrain(Training):
     """Tokens of a training sequence, and the longest the model will take."""
     tokens: str = "0"
     """Tokens to train on, such as 20M; 0 is one epoch."""
-    batch_tokens: int = 16_384
+    batch_tokens: int = 8_192
     """Tokens of a step."""
+    optimizer: OptimizerSettings = OptimizerSettings(lr=8e-3, embedding_scale=8.0)
+    """How gradients become updates."""
     evaluation_bytes: int = 60_000
     """Held-out text read for each source and measurement on the way; the end reads all of it."""
     prompts: tuple[str, ...] = ("The function returns", "却说")

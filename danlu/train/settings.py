@@ -22,6 +22,8 @@ class OptimizerSettings:
     """AdamW's average of squared gradients."""
     epsilon: float = 1e-8
     """AdamW's floor under the root."""
+    embedding_scale: float = 1.0
+    """The embedding's learning rate, as a multiple of the others'."""
     momentum: float = 0.95
     """Muon's Nesterov momentum."""
     clip: float = 1.0
@@ -32,8 +34,8 @@ class OptimizerSettings:
             raise UserError(f"the learning rate must be above 0, is {self.lr}")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.momentum < 1):
             raise UserError("beta1, beta2 and momentum must be at least 0 and below 1")
-        if self.weight_decay < 0 or self.clip < 0:
-            raise UserError("weight_decay and clip must not be negative")
+        if self.weight_decay < 0 or self.clip < 0 or self.embedding_scale <= 0:
+            raise UserError("weight_decay and clip must not be negative, and embedding_scale must be above 0")
 
 
 @dataclass(frozen=True)

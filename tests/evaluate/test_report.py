@@ -105,11 +105,23 @@ FUNNEL = {
     "samples": {"too_short": ["See also.", EVIL], "too_long": []},
 }  # fmt: skip
 EVALUATION = {
-    "bits_per_byte": {"model": 1.71, "xz": 1.93, "sources": {"python": 1.52, "三国演义": 2.31}},
     "stop_rate": 0.97,
-    "same_language": {"value": 1.0, "answers": 80},
-    "preference_accuracy": {"value": 0.71, "interval": [0.64, 0.77], "pairs": 204},
-    "answers": [{"prompt": "你好", "answer": "你好!有什么可以帮你?"}, {"prompt": "What is a list?", "answer": EVIL}],
+    "stop_rate_interval": [0.93, 0.99],
+    "same_language_rate": 0.9,
+    "small_talk_language": 1.0,
+    "questions": 200,
+    "answers": [
+        {"prompt": "你好", "answer": "你好!有什么可以帮你?", "stopped": True},
+        {"prompt": "What is a list?", "answer": EVIL, "stopped": False},
+    ],
+    "preference": {"pairs": 204, "accuracy": 0.71, "low": 0.64, "high": 0.77, "margin": 1.3, "chosen_logprob": -31.0},
+    "text": {
+        "bits_per_byte": 1.71,
+        "documents": 104,
+        "bytes": 70_000,
+        "sources": {"python": 1.52, "三国演义": 2.31},
+        "xz_bits_per_byte": 1.93,
+    },
 }
 
 
@@ -170,7 +182,7 @@ def test_every_section_is_there(html: str) -> None:
         "The road", "The data", "Training: pretrain", "Training: sft", "Training: dpo", "Evaluation",
         "The complete recipe", "Lineage", "三国演义", "too short 918", "你好",
         "gradient norm 812, 60 times its median (batch 40 of epoch 1)",
-        "0.71 (0.64 to 0.77, pairs 204)", "note: 炼丹", "raw.txt", "its origin is above",
+        "Held-out text", "Bits per byte of each source", "70.0 kB", "note: 炼丹", "raw.txt", "its origin is above",
         "1,234 problems", "The first 2 are listed", "See also.",
     ):  # fmt: skip
         assert words in page.text, words
@@ -179,8 +191,9 @@ def test_every_section_is_there(html: str) -> None:
 def test_headlines_say_it_in_plain_words(run: Path) -> None:
     found = {line.label: (line.value, line.note) for line in headlines(gather(run), EVALUATION)}
     assert found["bits per byte of unseen text"] == ("1.71", "11% fewer than xz -9e, 1.93")
-    assert found["of unseen preference pairs in the right order"] == ("71%", "95% interval 64% to 77%, 204 tried")
-    assert found["of answers stop by themselves"] == ("97%", "")
+    assert found["of unseen preference pairs in the right order"] == ("71%", "95% interval 64% to 77%, 204 pairs")
+    assert found["of answers stop by themselves"] == ("97%", "95% interval 93% to 99%, 200 questions")
+    assert found["of small talk is answered in its language"] == ("100%", "")
     assert found["parameters in the model"] == ("10.4M", "")
     assert found["memory at most"] == ("2.3 GB", "")
 
@@ -297,9 +310,10 @@ def test_thinning_keeps_the_ends() -> None:
 
 
 def test_tables_of_nested_numbers() -> None:
-    found = tables("", {"a_b": 1, "c": {"d": 0.25, "e": {"f": [1, 2]}}, "g": [{"x": 1}, {"x": 2, "y": "z"}]})
+    estimate = {"value": 0.71, "interval": [0.64, 0.77], "pairs": 204}
+    found = tables("", {"a_b": estimate, "c": {"d": 0.25, "e": {"f": [1, 2]}}, "g": [{"x": 1}, {"x": 2, "y": "z"}]})
     assert [(table.title, table.rows) for table in found] == [
-        ("", [["a b", "1"]]),
+        ("", [["a b", "0.71 (0.64 to 0.77, pairs 204)"]]),
         ("c", [["d", "0.25"]]),
         ("c: e", [["f", "1, 2"]]),
         ("g", [["1", ""], ["2", "z"]]),

@@ -36,6 +36,7 @@ class Optimizer:
             epsilon=settings.epsilon,
             weight_decay=settings.weight_decay,
             decayed=frozenset(matrices),
+            scales={name: settings.embedding_scale for name in self.trainable if name.startswith("embed.")},
         )
 
     def step(self, lr: float) -> None:

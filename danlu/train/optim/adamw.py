@@ -4,7 +4,7 @@ The functional form keeps state under the parameters' names, which checkpoints n
 rate with each step. Decay applies to matrices only.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -23,10 +23,14 @@ class AdamW:
         epsilon: float,
         weight_decay: float,
         decayed: frozenset[str],
+        scales: Mapping[str, float] | None = None,
     ) -> None:
         self.parameters = dict(parameters)
-        self.beta1, self.beta2, self.epsilon, self.weight_decay = beta1, beta2, epsilon, weight_decay
-        self.groups = [[n for n in self.parameters if n in decayed], [n for n in self.parameters if n not in decayed]]
+        self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self.groups: dict[tuple[float, float], list[str]] = {}  # (weight decay, multiple of the learning rate) → names
+        for name in self.parameters:
+            key = (weight_decay if name in decayed else 0.0, (scales or {}).get(name, 1.0))
+            self.groups.setdefault(key, []).append(name)
         self.first = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.second = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
         self.steps = {name: torch.zeros((), device=p.device) for name, p in self.parameters.items()}
@@ -34,9 +38,7 @@ class AdamW:
     @torch.no_grad()
     def step(self, lr: float) -> None:
         """One update from the gradients that are there."""
-        for names, decay in zip(self.groups, (self.weight_decay, 0.0), strict=True):
-            if not names:
-                continue
+        for (decay, scale), names in self.groups.items():
             parameters = [self.parameters[name] for name in names]
             adamw(
                 parameters,
@@ -49,7 +51,7 @@ class AdamW:
                 amsgrad=False,
                 beta1=self.beta1,
                 beta2=self.beta2,
-                lr=lr,
+                lr=lr * scale,
                 weight_decay=decay,
                 eps=self.epsilon,
                 maximize=False,

@@ -1,0 +1,91 @@
+"""Attention over blocks of queries against attention written out."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from danlu.model import attention
+from danlu.model.attention import attend
+from danlu.model.positions.alibi import slopes
+
+HIDDEN = float("-inf")
+
+
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def written_out(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """softmax(q kᵀ / √W + bias) v, every key and value head repeated for its queries."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
+    scores = torch.einsum("bhtw,bhsw->bhts", q, k) / q.shape[-1] ** 0.5 + bias
+    weights = scores.exp() / scores.exp().sum(-1, keepdim=True)
+    return torch.einsum("bhts,bhsw->bhtw", weights, v)
+
+
+def causal(rows: int, length: int) -> Tensor:
+    return torch.full((length, length), HIDDEN, dtype=torch.float64).triu(1).expand(rows, 1, -1, -1)
+
+
+def packed(length: int) -> Tensor:
+    """Two rows: documents of a third and the rest, and one document."""
+    bias = causal(2, length).clone()
+    third = max(length // 3, 1)
+    bias[0, :, third:, :third] = HIDDEN
+    return bias
+
+
+def alibi(heads: int, length: int) -> Tensor:
+    distance = torch.arange(length)[:, None] - torch.arange(length)
+    return packed(length) - torch.tensor(slopes(heads), dtype=torch.float64)[:, None, None] * distance.abs()
+
+
+@pytest.mark.parametrize("kind", ["packed", "alibi"])
+@pytest.mark.parametrize("kv_heads", [1, 2, 4])
+@pytest.mark.parametrize("length", [1, 3, 4, 9, 12])
+def test_blocks_are_the_whole(kind: str, kv_heads: int, length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "BLOCK", 4)
+    bias = packed(length) if kind == "packed" else alibi(4, length)
+    heads = (4, kv_heads, kv_heads)
+    inputs = [drawn(2, h, length, 6, seed=i) for i, h in enumerate(heads)]
+    ours, theirs = ([x.clone().requires_grad_() for x in inputs] for _ in range(2))
+    out = drawn(2, 4, length, 6, seed=9)
+    y, expected = attend(*ours, bias), written_out(*theirs, bias)
+    y.backward(out)
+    expected.backward(out)
+    torch.testing.assert_close(y, expected)
+    for a, b in zip(ours, theirs):
+        torch.testing.assert_close(a.grad, b.grad)
+
+
+def test_its_backward_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "BLOCK", 2)
+    q, k, v = (drawn(2, h, 5, 3, seed=h + i).requires_grad_() for i, h in enumerate((4, 2, 2)))
+    torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, alibi(4, 5)), (q, k, v))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_both_roads_agree(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks, torch's SDPA under a long context's limit, and SDPA without gradients."""
+    monkeypatch.setattr(attention, "BLOCK", 4)
+    q, k, v = (drawn(2, h, 11, 8, seed=i, dtype=dtype) for i, h in enumerate((4, 2, 2)))
+    bias = packed(11)
+    expected = written_out(q.double(), k.double(), v.double(), bias)
+    learned = q.clone().requires_grad_()
+    blocked = attend(learned, k, v, bias.to(dtype))
+    assert "_Blocked" in str(blocked.grad_fn.next_functions[0][0])  # type: ignore[union-attr]
+    monkeypatch.setattr(attention, "LONGEST_BLOCKED", 10)
+    long = attend(learned, k, v, bias.to(dtype))
+    assert "_Blocked" not in str(long.grad_fn)
+    with torch.no_grad():
+        free = attend(q, k, v, bias.to(dtype))
+    tolerance = 1e-5 if dtype == torch.float32 else 2**-6
+    for y in (blocked, long, free):
+        assert y.dtype == dtype
+        torch.testing.assert_close(y.double(), expected, rtol=tolerance, atol=tolerance)
+
+
+def test_no_bias_means_plain_causal() -> None:
+    q, k, v = (drawn(2, h, 7, 8, seed=i) for i, h in enumerate((4, 2, 2)))
+    torch.testing.assert_close(attend(q, k, v, None), written_out(q, k, v, causal(2, 7)))
