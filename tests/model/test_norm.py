@@ -52,11 +52,14 @@ def test_rmsnorm_in_bf16_is_as_close_as_bf16_allows() -> None:
         assert (found.double() - wanted).norm() < 2**-7 * wanted.norm()  # bf16 keeps 8 bits
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_large_and_small_rows_survive(dtype: torch.dtype) -> None:
-    """A sum of squares in bf16 or fp16 would overflow or vanish; it is float32."""
-    x = torch.stack([torch.full((16,), 1e15), torch.full((16,), 1e-12), torch.zeros(16)]).to(dtype)
-    y = RMSNorm(16, 1e-30)(x)
+@pytest.mark.parametrize(
+    ("dtype", "large", "small", "epsilon"),
+    [(torch.float32, 1e15, 1e-12, 1e-30), (torch.bfloat16, 1e15, 1e-12, 1e-30), (torch.float16, 1e3, 1e-3, 1e-9)],
+)
+def test_large_and_small_rows_survive(dtype: torch.dtype, large: float, small: float, epsilon: float) -> None:
+    """In fp16 a sum of squares would overflow or vanish; it is float32 whatever the rows are."""
+    x = torch.stack([torch.full((16,), large), torch.full((16,), small), torch.zeros(16)]).to(dtype)
+    y = RMSNorm(16, epsilon)(x)
     torch.testing.assert_close(y.float(), torch.tensor([[1.0], [1.0], [0.0]]).expand(3, 16), rtol=2**-7, atol=0)
 
 
