@@ -20,9 +20,17 @@ HELD_OUT = "heldout.jsonl"
 SMALLEST = 2
 
 
-def chats_from(given: Sequence[str], bad_share: float) -> list[Chat]:
-    """All conversations of files, folders and ``package:NAME``, copies left out."""
-    return _unlike([chat for source in given for chat in read_chats(source, bad_share=bad_share)])
+def chats_from(given: Sequence[str], bad_share: float, most: int = 0) -> list[Chat]:
+    """The conversations of files, folders and ``package:NAME``, copies left out.
+
+    Of each source at most ``most``, taken evenly; 0 takes all.
+    """
+    found: list[Chat] = []
+    for source in given:
+        chats = _unlike(list(read_chats(source, bad_share=bad_share)))
+        step = max(len(chats) / most, 1.0) if most else 1.0
+        found += [chats[int(i * step)] for i in range(int(len(chats) / step))]
+    return _unlike(found)
 
 
 def preferences_from(given: Sequence[str], bad_share: float) -> list[Preference]:

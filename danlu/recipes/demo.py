@@ -8,6 +8,21 @@ from danlu.base.recipe import UNCHANGING
 from danlu.recipes.chain import SAMPLED, Chain
 
 TEXT = ("package:tatoeba", "package:python", "package:sanguo")
+# Questions about docstrings are four times as many as dialogues, and would drown the small talk.
+CHANGES = (
+    "sft.most_per_source=1600",
+    "sft.epochs=7",
+    "sft.optimizer.lr=0.002",
+    "sft.held_out_share=0.1",
+    "preferences.prompts=300",
+    "preferences.answers=5",
+    "preferences.temperature=1.3",
+    "preferences.max_new_tokens=40",
+    "preferences.least_difference=0.4",
+    "dpo.epochs=2",
+    "dpo.optimizer.lr=0.0003",
+    "evaluation.temperature=0.3",
+)
 CHATS = ("package:chatterbot", "package:docstring-questions")
 
 
@@ -23,7 +38,15 @@ class Demo:
 
 def chain(recipe: Demo) -> Chain:
     """The demo is a chain like any other."""
-    return Chain(text=TEXT, chats=CHATS, preferences=(SAMPLED,), size="4.5M", out=recipe.out, seed=recipe.seed)
+    return Chain(
+        text=TEXT,
+        chats=CHATS,
+        preferences=(SAMPLED,),
+        size="4.5M",
+        set=CHANGES,
+        out=recipe.out,
+        seed=recipe.seed,
+    )
 
 
 def run(recipe: Demo, *, fresh: bool = False) -> Path:

@@ -9,7 +9,7 @@ from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError
 from danlu.base.progress import say
 from danlu.base.recipe import UNCHANGING
-from danlu.recipes.common import Training
+from danlu.recipes.common import Training, share
 from danlu.train.settings import OptimizerSettings, ScheduleSettings
 
 STAGE = "dpo"
@@ -58,12 +58,9 @@ class Dpo(Training):
             raise UserError("needs at least one file of pairs", where="recipe: preferences")
         if self.beta <= 0 or not 0 <= self.smoothing < 0.5 or self.anchor < 0:
             raise UserError("needs beta above 0, smoothing between 0 and 0.5, anchor not negative")
-        if self.epochs <= 0 or self.batch_pairs < 1 or self.evaluations < 1:
-            raise UserError("needs epochs above 0, and at least 1 of batch_pairs and evaluations")
-        if not 0 <= self.held_out_share < 1:
-            raise UserError(
-                f"must be at least 0 and below 1, found {self.held_out_share}", where="recipe: held_out_share"
-            )
+        if self.epochs <= 0 or self.batch_pairs < 1:
+            raise UserError("needs epochs above 0, and batch_pairs of at least 1")
+        share(self.held_out_share, "held_out_share")
 
 
 def sources(recipe: Dpo) -> dict[str, Path]:

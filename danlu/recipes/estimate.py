@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SHARE = 0.4  # of the matrix-product peak; measured 0.35 to 0.6 over sizes and machines
 BYTES_PER_TOKEN = 3.8
+BYTES_PER_CHAT = 120
 CLEAN_BYTES_PER_SECOND, TOKENIZE_BYTES_PER_SECOND = 2e6, 1.2e6
 DECODE_STEP_SECONDS = 0.03  # of a batch of 128
 
@@ -43,8 +44,11 @@ def estimate(chain: "Chain", road: "list[Node]") -> dict[str, tuple[str, float]]
         "model": ("Hugging Face directory", 1.0),
     }
     if "sft" in recipes:
-        tuned = recipes["sft"].epochs * chats / BYTES_PER_TOKEN
-        found["sft"] = (f"{count(chats)}B of chats, {recipes['sft'].epochs:g} epochs", tuned * cost)
+        tuner = recipes["sft"]
+        most = tuner.most_per_source * BYTES_PER_CHAT
+        used = sum(min(size_of((given,)), most or chats) for given in chain.chats)
+        seconds = tuner.epochs * used / BYTES_PER_TOKEN * cost
+        found["sft"] = (f"about {count(used)}B of chats, {tuner.epochs:g} epochs", seconds)
     if "preferences" in recipes:
         sampler = recipes["preferences"]
         batches = sampler.prompts * sampler.answers / 128

@@ -9,7 +9,7 @@ from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError
 from danlu.base.progress import say
 from danlu.base.recipe import UNCHANGING
-from danlu.recipes.common import Training
+from danlu.recipes.common import Training, share
 from danlu.train.settings import OptimizerSettings, ScheduleSettings
 
 STAGE = "sft"
@@ -25,11 +25,13 @@ class Sft(Training):
     """JSON, JSONL or Parquet files of conversations, folders of them, or package:NAME."""
     out: Path = field(default=Path("runs/sft"), metadata=UNCHANGING)
     """The directory to write."""
+    most_per_source: int = 0
+    """At most so many conversations of each file, folder or package, taken evenly; 0 takes all."""
     epochs: float = 3.0
     """Passes over the conversations."""
     length: int = 512
     """Tokens of a packed row; longer conversations are cut at whole turns."""
-    batch_tokens: int = 8_192
+    batch_tokens: int = 4_096
     """Tokens of a step."""
     held_out_share: float = 0.05
     """The share of conversations held out, at least one."""
@@ -48,12 +50,9 @@ class Sft(Training):
         super().__post_init__()
         if not self.chats:
             raise UserError("needs at least one file or package:NAME", where="recipe: chats")
-        if self.epochs <= 0 or self.evaluations < 1:
-            raise UserError("epochs must be above 0 and evaluations at least 1")
-        if not 0 <= self.held_out_share < 1:
-            raise UserError(
-                f"must be at least 0 and below 1, found {self.held_out_share}", where="recipe: held_out_share"
-            )
+        if self.epochs <= 0 or self.most_per_source < 0:
+            raise UserError("needs epochs above 0, and most_per_source not negative")
+        share(self.held_out_share, "held_out_share")
         if self.length < 2 or self.batch_tokens < self.length:
             raise UserError(f"batch_tokens {self.batch_tokens} must hold at least one row of {self.length}")
 
@@ -84,7 +83,7 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     check_length(recipe.length, read_config(recipe.model))
     tokenizer = Tokenizer.load(recipe.model)
     check_template(tokenizer)
-    chats = chats_from(recipe.chats, recipe.bad_share)
+    chats = chats_from(recipe.chats, recipe.bad_share, recipe.most_per_source)
     data = dialogues(chats, tokenizer, recipe.length, recipe.held_out_share, recipe.seed)
     steps = max(math.ceil(recipe.epochs * data.tokens / (recipe.rows * recipe.length)), 1)
     settings = recipe.settings(steps)
