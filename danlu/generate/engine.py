@@ -89,7 +89,11 @@ class Engine:
         while True:
             newest = []
             for row, index in enumerate(active):
-                token, logp = choose(logits[row], each[index], draws[index])
+                how = each[index]
+                allowed = (
+                    self._without_stops(logits[row]) if len(answers[index].ids) < how.min_new_tokens else logits[row]
+                )
+                token, logp = choose(allowed, how, draws[index])
                 answers[index].ids.append(token)
                 answers[index].logprobs.append(logp)
                 answers[index].stopped = token in self.stop_ids
@@ -105,6 +109,10 @@ class Engine:
                 cache.keep(torch.tensor(alive))
             active = [active[row] for row in alive]
             logits = self._last(torch.tensor([[newest[row]] for row in alive]), None, cache)
+
+    def _without_stops(self, logits: torch.Tensor) -> torch.Tensor:
+        """logits: [V] -> the same with no way to stop."""
+        return logits.index_fill(0, torch.tensor(sorted(self.stop_ids), device=logits.device), float("-inf"))
 
     def _last(self, ids: torch.Tensor, segments: torch.Tensor | None, cache: Cache) -> torch.Tensor:
         """Logits of the newest token of each row: [B, V]."""

@@ -26,10 +26,14 @@ class Sampling:
     """Keep the likeliest tokens until their probabilities add up to this."""
     seed: int = 0
     """Of this request's own generator."""
+    min_new_tokens: int = 0
+    """No stop token before this many others."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise UserError(f"max_new_tokens must be at least 1, is {self.max_new_tokens}")
+        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise UserError(f"min_new_tokens {self.min_new_tokens} is not between 0 and {self.max_new_tokens}")
         if self.temperature < 0 or self.top_k < 0 or not 0 < self.top_p <= 1:
             raise UserError(
                 f"temperature {self.temperature}, top_k {self.top_k} or top_p {self.top_p} is out of range",

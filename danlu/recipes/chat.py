@@ -61,7 +61,7 @@ def run(recipe: Chat) -> None:
             del turns[len(opening) : len(opening) + 2]  # forget the oldest question and its answer
             ids = render(tokenizer, turns, add_generation_prompt=True).ids
         seed = derive(recipe.seed, len(turns), line)
-        how = Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_k, recipe.top_p, seed)
+        how = Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_k, recipe.top_p, seed, 1)
         try:
             answer = tokenizer.decode(engine.generate([ids], how)[0].ids).strip()
         except UserError as error:

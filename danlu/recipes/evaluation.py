@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -215,7 +215,8 @@ def ask(
     prompts = [render(tokenizer, turn, add_generation_prompt=True).ids for turn in turns]
     longest = model.config.max_length - max(map(len, prompts), default=0)
     most = max(min(recipe.max_new_tokens, longest), 1)
-    each = [Sampling(most, recipe.temperature, top_p=0.95, seed=derive(recipe.seed, q)) for q in questions]
+    how = Sampling(most, recipe.temperature, top_p=0.95, min_new_tokens=1)
+    each = [replace(how, seed=derive(recipe.seed, question)) for question in questions]
     engine = Engine(model, tokenizer.stop_ids, rows=128, dtype=torch_dtype(machine.precision))
     done = engine.generate(prompts, each)
     return [Answer(q, tokenizer.decode(c.ids).strip(), c.stopped) for q, c in zip(questions, done, strict=True)]

@@ -16,6 +16,21 @@ from danlu.model.hub import save_model
 from danlu.model.transformer import Transformer
 
 GREEDY = Sampling(max_new_tokens=12, temperature=0)
+
+
+def test_no_stop_before_its_time(tiny: Tiny) -> None:
+    """With every token but one a stop token, an answer stops at once, or as soon as it may."""
+    engine = Engine(tiny(), range(1, 61))
+    assert [len(c.ids) for c in engine.generate([[3, 4]] * 2, Sampling(9, seed=1))] == [1, 1]
+    asked = [Sampling(9, seed=1, min_new_tokens=4), Sampling(9, seed=1, min_new_tokens=1)]
+    found = engine.generate([[3, 4]] * 2, asked)
+    assert [len(c.ids) >= how.min_new_tokens + 1 or not c.stopped for c, how in zip(found, asked, strict=True)] == [
+        True,
+        True,
+    ]
+    assert found[0].ids[:4] == [0] * 4
+
+
 LENGTHS = (1, 9, 4, 9, 30, 2)
 
 
