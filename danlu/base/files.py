@@ -17,17 +17,8 @@ from danlu.base.errors import UserError
 BLOCK = 1 << 20
 
 
-def sync_directory(path: Path) -> None:
-    """Make a rename inside ``path`` survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_file(path: Path) -> None:
-    """Flush a file that some library wrote to the disk itself."""
+def sync(path: Path) -> None:
+    """Make a file that some library wrote, or a rename inside a directory, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -47,7 +38,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(temporary, path)
-        sync_directory(path.parent)
+        sync(path.parent)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
             error.filename = str(path)  # a write knows only its descriptor, and the sentence has to name a place

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from danlu.base.artifact import find
 from danlu.base.errors import UserError
-from danlu.base.files import existing, remove, sha256, sync_directory, sync_file, write_text
+from danlu.base.files import existing, remove, sha256, sync, write_text
 from danlu.base.recipe import from_dict, to_dict
 from danlu.model.config import ModelConfig
 from danlu.model.transformer import Transformer
@@ -149,12 +149,12 @@ def _write_weights(tensors: dict[str, Tensor], path: Path) -> None:
         temporary = path / f".{file}.tmp"
         try:
             save_file(shard, temporary, metadata={"format": "pt"})
-            sync_file(temporary)
+            sync(temporary)
             temporary.replace(path / file)
         except SafetensorError as error:
             remove(temporary)
             raise OSError(28, f"could not write the weights ({error})", str(path / file)) from None
-    sync_directory(path)
+    sync(path)
     remove(path / INDEX)  # of an earlier save, whose shards would be read instead
     if len(shards) > 1:
         weight_map = {name: file for file, shard in zip(names, shards, strict=True) for name in shard}

@@ -180,7 +180,7 @@ def plan(chain: Chain, road: list[Node]) -> Iterator[str]:
     """What is going to happen: stages, sizes, tokens, minutes."""
     from danlu.recipes.estimate import estimate
 
-    waiting, guess = False, estimate(chain, road)
+    waiting, guess = False, estimate(chain.text, chain.chats, {node.name: node.recipe for node in road})
     yield f"{'stage':<12} {'what':<58} {'about':<12} state"
     for node in road:
         what, seconds = guess[node.name]
@@ -190,19 +190,3 @@ def plan(chain: Chain, road: list[Node]) -> Iterator[str]:
         yield f"{node.name:<12} {what:<58} {'~' + duration(max(seconds, 1)):<12} {state}"
     total = sum(seconds for _, seconds in guess.values())
     yield f"{'in all':<12} {'':<58} ~{duration(total)} on this machine, if everything runs"
-
-
-def size_of(given: tuple[str, ...]) -> int:
-    """Bytes of what is given, by file size, or by what is known of packages."""
-    from danlu.text import packages
-
-    total = 0
-    for source in given:
-        if packages.is_package(source):
-            name = packages.name_of(source)
-            total += int(packages.PACKAGES[name].megabytes * 1e6) if name in packages.PACKAGES else 0
-        else:
-            path = Path(source)
-            files = path.rglob("*") if path.is_dir() else [path]
-            total += sum(file.stat().st_size for file in files if file.is_file())
-    return total

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from danlu.base.errors import UserError
-from danlu.base.files import remove, sha256, sync_directory, sync_file, write_text
+from danlu.base.files import remove, sha256, sync, write_text
 from danlu.base.progress import say
 
 TENSORS, STATE, HASHES = "tensors.safetensors", "state.json", "hashes.json"
@@ -40,13 +40,13 @@ class Checkpoints:
             save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, temporary / TENSORS)
         except SafetensorError as error:
             raise OSError(28, f"could not write a checkpoint ({error})", str(temporary / TENSORS)) from None
-        sync_file(temporary / TENSORS)
+        sync(temporary / TENSORS)
         write_text(temporary / STATE, json.dumps({"step": step, **state}))
         hashes = {name: sha256(temporary / name) for name in (TENSORS, STATE)}
         write_text(temporary / HASHES, json.dumps(hashes))
         remove(final)
         temporary.rename(final)
-        sync_directory(self.path)
+        sync(self.path)
         for old in self._found()[:-KEPT]:
             remove(old)
 

