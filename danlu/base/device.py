@@ -6,8 +6,10 @@ returns every large block to the kernel, so each tensor over 32 MB costs a page 
 every step: `keep_memory` turns that off (softmax over 4096 x 8192 went from 67 to 25 ms).
 """
 
+import contextlib
 import ctypes
 import functools
+import gc
 import os
 import statistics
 import sys
@@ -83,6 +85,14 @@ def keep_memory() -> bool:
     except (OSError, AttributeError):
         return False
     return all(value == 1 for value in done)
+
+
+def give_back_memory() -> None:
+    """Return to the system what `keep_memory` kept; called between stages, when nothing of the last is needed."""
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def peak_memory() -> int:

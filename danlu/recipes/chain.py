@@ -156,6 +156,8 @@ def run(chain: Chain, *, fresh: bool = False) -> Path:
     for line in plan(chain, road):
         say(line)
     ran = 0
+    from danlu.base.device import give_back_memory
+
     for node in road:
         reason = "--fresh" if fresh else node.reason()
         if reason is None:
@@ -164,6 +166,7 @@ def run(chain: Chain, *, fresh: bool = False) -> Path:
         else:
             say(f"{node.name}: {'taken up again' if reason == artifact.UNFINISHED else reason}")
             found = node.run(node.recipe, fresh=reason != artifact.UNFINISHED)
+            give_back_memory()
             ran += 1
         for gate in conditions:
             if gate.stage == node.name:
