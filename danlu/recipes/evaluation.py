@@ -213,9 +213,10 @@ def ask(
 
     turns = [[{"role": "user", "content": question}] for question in questions]
     prompts = [render(tokenizer, turn, add_generation_prompt=True).ids for turn in turns]
-    longest = model.config.max_length - max(map(len, prompts), default=0)
-    most = max(min(recipe.max_new_tokens, longest), 1)
-    how = Sampling(most, recipe.temperature, top_p=0.95, min_new_tokens=1)
+    # A question that leaves no room for an answer is left out, not allowed to end the evaluation of all others.
+    fits = [index for index, prompt in enumerate(prompts) if len(prompt) < model.config.max_length]
+    questions, prompts = [questions[i] for i in fits], [prompts[i] for i in fits]
+    how = Sampling(recipe.max_new_tokens, recipe.temperature, top_p=0.95, min_new_tokens=1)
     each = [replace(how, seed=derive(recipe.seed, question)) for question in questions]
     engine = Engine(model, tokenizer.stop_ids, rows=128, dtype=torch_dtype(machine.precision))
     done = engine.generate(prompts, each)

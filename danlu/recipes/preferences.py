@@ -80,6 +80,7 @@ def run(recipe: SamplePreferences, *, fresh: bool = False) -> Artifact:
     engine = Engine(model, tokenizer.stop_ids, rows=128, dtype=torch_dtype(machine.precision))
     for side, conversations in (("train", training), ("heldout", held_out)):
         asked = _exchanges(conversations, recipe.prompts)
+        asked = [pair for pair in asked if _fits(pair[0], tokenizer, model.config.max_length)]
         pairs = _pairs(recipe, engine, tokenizer, asked, side)
         write_records(recipe.out / f"{side}.jsonl", pairs)
         draft.metrics |= {f"{side}_prompts": len(asked), f"{side}_pairs": len(pairs)}
@@ -99,6 +100,13 @@ def _exchanges(chats: list[Any], most: int) -> list[tuple[str, str]]:
     listed = list(found.items())
     step = max(len(listed) / most, 1.0)
     return [listed[int(i * step)] for i in range(min(most, len(listed)))]
+
+
+def _fits(question: str, tokenizer: Any, length: int) -> bool:
+    """Does the question leave room for an answer?"""
+    from danlu.tokens.chat import render
+
+    return len(render(tokenizer, [{"role": "user", "content": question}], add_generation_prompt=True)) < length
 
 
 def _pairs(

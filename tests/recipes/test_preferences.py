@@ -1,5 +1,6 @@
 """Sampled preferences: ordered by rules, apart from the held-out prompts, the same after a stop; and split by prompt."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -80,6 +81,14 @@ def test_files_of_pairs_are_split_by_prompt(world: Path) -> None:
     training, held_out = preference_sides([str(world / "pairs.jsonl")], 0.01, 0.2, 0)
     assert len(training) + len(held_out) == 60
     assert held_out
+
+
+def test_a_question_without_room_for_an_answer_is_left_out(made: Path, world: Path, tmp_path: Path) -> None:
+    long = {"messages": [{"role": "user", "content": "why " * 200}, {"role": "assistant", "content": "Because."}]}
+    file = tmp_path / "chats.jsonl"
+    file.write_text(json.dumps(long) + "\n" + (world / "chats.jsonl").read_text(encoding="utf-8"), encoding="utf-8")
+    changed = dataclasses.replace(recipe(made, world, tmp_path / "out", prompts=1000, answers=2), chats=(str(file),))
+    assert preferences.run(changed).metrics["train_prompts"] == 114
 
 
 def test_nothing_to_choose_from(made: Path, world: Path, tmp_path: Path) -> None:
