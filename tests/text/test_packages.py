@@ -201,8 +201,12 @@ def test_the_room_needs_no_torch() -> None:
 @pytest.mark.skipif(not installed("hsg"), reason="hsg is not installed")
 def test_the_sentences() -> None:
     documents = list(packages.documents("tatoeba"))
-    lines = [line for document in documents for line in document.text.split("\n")]
+    lines: dict[str, list[str]] = {language: [] for language in ("zh", "en")}
+    for document in documents:
+        lines[document.meta["language"]] += document.text.split("\n")
     assert len(documents) > 2000
-    assert lines[:2] == ["我們試試看！", "Let's try something."]
-    assert len(lines[::2]) == len(set(lines[::2])) > 50_000
+    assert [part[0] for part in lines.values()] == ["我們試試看！", "Let's try something."]
+    assert len(lines["zh"]) == len(lines["en"]) == len(set(lines["zh"])) > 50_000
+    mixed = [line for line in lines["en"] if any("\u4e00" <= letter <= "\u9fff" for letter in line)]
+    assert len(mixed) < 50  # sentences about a Chinese word
     assert "hsg" not in sys.modules
