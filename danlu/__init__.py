@@ -3,7 +3,7 @@
 The rooms, in the order in which data flows; a room imports only rooms above it.
 
 base        settings, devices, files: recipes, artifacts, devices, seeds, atomic files, errors, progress
-text        raw files → clean documents: reading, extraction, normalisation, deduplication, filters, splits
+text        raw files → clean documents: reading, extraction, filters, privacy, deduplication, decontamination, mixing
 tokens      documents → ids → batches: tokenizer training, the one chat renderer, shards, packing, batches
 model       ids → hidden → logits: the transformer and its switches, caches, Hugging Face directories
 generate    logits → text: batched sampling with a key-value cache

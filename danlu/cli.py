@@ -16,9 +16,11 @@ from danlu.base.errors import UserError, from_os_error, nearest
 COMMANDS = {
     "demo": ("danlu.recipes.demo", "Demo", "run", "the whole road on embedded data, in eight minutes"),
     "chain": ("danlu.recipes.chain", "Chain", "run", "the whole road on your own data"),
-    "clean": ("danlu.recipes.clean", "Clean", "run", "raw files → clean documents"),
+    "clean": ("danlu.recipes.clean", "Clean", "command", "raw files → clean documents"),
+    "quality": ("danlu.recipes.quality", "TrainQuality", "run", "good and bad texts → a classifier for danlu clean"),
     "tokenizer": ("danlu.recipes.tokenizer", "TrainTokenizer", "run", "clean documents → a tokenizer"),
     "tokenize": ("danlu.recipes.tokenizer", "Tokenize", "tokenize", "clean documents → token shards"),
+    "mix": ("danlu.recipes.mix", "Mix", "run", "token shards of several sources → a mixture"),
     "pretrain": ("danlu.recipes.pretrain", "Pretrain", "run", "token shards → a language model"),
     "sft": ("danlu.recipes.sft", "Sft", "run", "a model and conversations → a chat model"),
     "preferences": ("danlu.recipes.preferences", "SamplePreferences", "run", "a chat model → preference pairs"),
@@ -30,9 +32,11 @@ COMMANDS = {
     "map": ("danlu.recipes.inspect", "Map", "house", "the rooms of the house"),
 }
 UNREPEATED = ("chat", "report", "lineage", "map")  # they leave nothing behind, so --fresh means nothing
+PRESETS = {"clean": "danlu.recipes.presets"}  # modules with named recipes of a command
 WITH_REPORT = ("pretrain", "sft", "dpo")
-GENERAL = """General options: --config FILE reads a recipe (flags given beside it win), --fresh starts over where an
-unfinished or finished run is, --debug shows the traceback of an error."""
+GENERAL = """General options: --config FILE reads a recipe and --preset NAME takes a named one, where the command has
+some (flags given beside them win), --fresh starts over where an unfinished or finished run is, --debug shows the
+traceback of an error."""
 
 
 def usage() -> str:
@@ -102,25 +106,50 @@ def dispatch(command: str, arguments: list[str]) -> None:
 
 
 def read(cls: type, command: str, arguments: list[str]) -> Any:
-    """The recipe from flags, over ``--config FILE`` if there is one."""
+    """The recipe from flags, over ``--config FILE`` or ``--preset NAME`` if there is one."""
     import tyro
 
     from danlu.base.recipe import load
 
-    arguments = list(arguments)
-    default: Any = None
+    arguments, file = _taken(arguments, "--config")
+    arguments, name = _taken(arguments, "--preset")
+    values: dict[str, Any] = {"prog": f"danlu {command}", "args": arguments}
+    if file is not None and name is not None:
+        raise UserError("--config and --preset exclude each other", remedy="A recipe file already says everything")
+    if file is not None:
+        values["default"] = load(cls, Path(file))
+    if name is not None:
+        values["default"] = _preset(command, name)
+    about = (cls.__doc__ or "").strip()
+    if command in PRESETS:
+        about += f"\n\n--preset: {', '.join(_presets(command))}"
+    return tyro.cli(cls, description=f"{about}\n\n{GENERAL}", **values)
+
+
+def _taken(arguments: list[str], flag: str) -> tuple[list[str], str | None]:
+    """The arguments without ``flag`` and its value, and the value."""
     for index, item in enumerate(arguments):
-        if item == "--config" or item.startswith("--config="):
+        if item == flag or item.startswith(f"{flag}="):
             inline = item.partition("=")[2]
             if not inline and index + 1 == len(arguments):
-                raise UserError("--config needs a file")
-            default = load(cls, Path(inline or arguments[index + 1]))
-            del arguments[index : index + (1 if inline else 2)]
-            break
-    values: dict[str, Any] = {"prog": f"danlu {command}", "args": arguments}
-    if default is not None:
-        values["default"] = default
-    return tyro.cli(cls, description=f"{(cls.__doc__ or '').strip()}\n\n{GENERAL}", **values)
+                raise UserError(f"{flag} needs a value")
+            value = inline or arguments[index + 1]
+            return arguments[:index] + arguments[index + (1 if inline else 2) :], value
+    return arguments, None
+
+
+def _presets(command: str) -> dict[str, Any]:
+    found: dict[str, Any] = importlib.import_module(PRESETS[command]).PRESETS
+    return found
+
+
+def _preset(command: str, name: str) -> Any:
+    if command not in PRESETS:
+        raise UserError(f"danlu {command} has no presets", remedy=f"These have: {', '.join(PRESETS)}")
+    known = _presets(command)
+    if name not in known:
+        raise UserError(f"there is no preset '{name}'", where=f"danlu {command}", remedy=nearest(name, known))
+    return known[name]()
 
 
 if __name__ == "__main__":

@@ -162,9 +162,17 @@ def describe_inputs(inputs: Mapping[str, Path | Artifact], start: Path) -> dict[
 def _plain_digest(path: Path) -> str:
     """A digest of a user's file, or of a folder's names and contents."""
     if path.is_file():
-        return sha256(path)
-    files = {str(f.relative_to(path)): sha256(f) for f in sorted(path.rglob("*")) if f.is_file()}
+        return _digest_of(path)
+    files = {os.fsencode(f.relative_to(path)).hex(): _digest_of(f) for f in sorted(path.rglob("*")) if f.is_file()}
     return recipes.fingerprint(files)
+
+
+def _digest_of(file: Path) -> str:
+    """A file that nobody may read, or that is gone, is one that says nothing: the stage that reads it will name it."""
+    try:
+        return sha256(file)
+    except OSError as error:
+        return f"unreadable: {type(error).__name__}"
 
 
 def _identity(stage: str, recipe: Any, inputs: dict[str, dict[str, str]]) -> dict[str, Any]:

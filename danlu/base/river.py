@@ -26,9 +26,9 @@ RIVER = (
     ),
     Room(
         "text",
-        2600,
+        15000,
         "raw files → clean documents",
-        "reading, extraction, normalisation, deduplication, filters, splits",
+        "reading, extraction, filters, privacy, deduplication, decontamination, mixing",
     ),
     Room(
         "tokens",
@@ -56,7 +56,7 @@ RIVER = (
         "weights → is it good?",
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
-    Room("recipes", 2600, "wires everything", "one file a stage, presets, the chain"),
+    Room("recipes", 3800, "wires everything", "one file a stage, presets, the chain"),
 )
 
 

@@ -13,17 +13,16 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
-
-import jinja2
+from typing import Any, NamedTuple
 
 from danlu.base import artifact
 from danlu.base.errors import UserError
 from danlu.base.files import existing, write_text
 from danlu.base.progress import count, duration
+from danlu.evaluate import refinery_report
+from danlu.evaluate.page import cell, is_interval, is_number, render, size, tables, words
 from danlu.evaluate.plots import draw, points, training_plots
 
-TEMPLATE = Path(__file__).with_name("report.html")
 # Enough to see a model learn to write, few enough to read.
 MOST_SAMPLES, MOST_CHARACTERS = 8, 800
 TITLES = {
@@ -62,26 +61,21 @@ class Headline(NamedTuple):
     note: str = ""
 
 
-class Table(NamedTuple):
-    """A titled table of strings; the columns ``numeric`` hold numbers and stand to the right."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    numeric: frozenset[int] = frozenset()
-
-
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` and ``run/plots/*.png`` of a stage directory or a chain of them.
 
-    Call it after the manifest is written, or the page becomes one of the stage's hashed outputs.
+    A cleaning stage alone has a page of its own, that of `danlu.evaluate.refinery_report`, which says more. Call it
+    after the manifest is written, or the page becomes one of the stage's hashed outputs.
     """
     stages = gather(existing(run))
     if not stages:
         raise UserError("holds no stage that Danlu made", where=run, remedy="Give the directory of a stage or a chain")
+    funnel = _read_json(run / "funnel.json")
+    if stages[0].path == run and stages[0].kind == "clean" and isinstance(funnel, dict):
+        return refinery_report.write(run, funnel, _read_json(run / "composition.json") or {}, stages[0].metrics)
     evaluation = _evaluation(stages)
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    page = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    page = render(
+        "report.html",
         name=run.resolve().name,
         headlines=headlines(stages, evaluation),
         road=[_road_row(stage) for stage in stages],
@@ -157,7 +151,7 @@ def _evaluation(stages: list[Stage]) -> dict[str, Any]:
 def headlines(stages: list[Stage], evaluation: dict[str, Any]) -> list[Headline]:
     """The numbers for the top of the page, with words for someone who was not there."""
     found = [*_quality(stages, evaluation)]
-    parameters = [s.metrics["parameters"] for s in stages if _is_number(s.metrics.get("parameters"))]
+    parameters = [s.metrics["parameters"] for s in stages if is_number(s.metrics.get("parameters"))]
     if parameters:
         found.append(Headline(count(parameters[-1]), "parameters in the model"))
     trained = [(s, s.of_kind("train")) for s in stages if s.of_kind("train")]
@@ -166,7 +160,7 @@ def headlines(stages: list[Stage], evaluation: dict[str, Any]) -> list[Headline]
         speed = [value for _, value in points(rows, "train", "tokens_per_second")]
         rate = f"{count(statistics.median(speed))} a second, median" if speed else ""
         found.append(Headline(count(rows[-1].get("tokens", 0)), f"tokens seen in {stage.kind}", rate))
-    memory = [v for s in stages for k, v in s.metrics.items() if k.startswith("peak_memory") and _is_number(v)]
+    memory = [v for s in stages for k, v in s.metrics.items() if k.startswith("peak_memory") and is_number(v)]
     if memory:
         found.append(Headline(size(max(memory)), "memory at most"))
     seconds = sum(stage.manifest.get("seconds", 0.0) for stage in stages)
@@ -178,7 +172,7 @@ def headlines(stages: list[Stage], evaluation: dict[str, Any]) -> list[Headline]
 def _quality(stages: list[Stage], evaluation: dict[str, Any]) -> Iterator[Headline]:
     """How good the model is: what the evaluation measured, or what training saw last."""
     bits, xz = _bits(evaluation)
-    seen = [row["bits_per_byte"] for s in stages for row in s.of_kind("eval") if _is_number(row.get("bits_per_byte"))]
+    seen = [row["bits_per_byte"] for s in stages for row in s.of_kind("eval") if is_number(row.get("bits_per_byte"))]
     bits = bits if bits is not None else (seen[-1] if seen else None)
     if bits is not None:
         versus = f"{abs(bits / xz - 1):.0%} {'fewer' if bits < xz else 'more'} than xz -9e, {xz:.2f}" if xz else ""
@@ -197,8 +191,8 @@ def _quality(stages: list[Stage], evaluation: dict[str, Any]) -> Iterator[Headli
             f"{pairs.get('pairs', 'some')} pairs",
         ),
     ):
-        if _is_number(value):
-            sure = f"95% interval {interval[0]:.0%} to {interval[1]:.0%}" if _is_interval(interval) else ""
+        if is_number(value):
+            sure = f"95% interval {interval[0]:.0%} to {interval[1]:.0%}" if is_interval(interval) else ""
             yield Headline(f"{value:.0%}", label, ", ".join(filter(None, (sure, basis))))
 
 
@@ -206,21 +200,13 @@ def _bits(evaluation: dict[str, Any]) -> tuple[float | None, float | None]:
     """Bits per byte of the model and of xz on the same held-out documents."""
     text = evaluation.get("text")
     found = [text.get(key) if isinstance(text, dict) else None for key in ("bits_per_byte", "xz_bits_per_byte")]
-    model, xz = (float(value) if _is_number(value) else None for value in found)
+    model, xz = (float(value) if is_number(value) else None for value in found)
     return model, xz
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_interval(value: Any) -> TypeGuard[list[float]]:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
 
 
 def _road_row(stage: Stage) -> dict[str, str]:
     """One line of the road: what, how long, how much, and how it ended."""
-    steps = [row["step"] for row in stage.rows if _is_number(row.get("step"))]
+    steps = [row["step"] for row in stage.rows if is_number(row.get("step"))]
     at = f", at step {max(steps)}" if steps and not stage.finished else ""
     sizes = [p.stat().st_size for p in stage.path.rglob("*") if p.is_file() and p.parent.name != "plots"]
     return {
@@ -257,7 +243,7 @@ def _funnel(stage: Stage) -> dict[str, Any] | None:
         "name": stage.path.resolve().name,
         "steps": rows,
         "sources": tables("", sources)[0] if sources else None,
-        "problems": [_cell("", problem) for problem in found.get("problems", [])],
+        "problems": [cell("", problem) for problem in found.get("problems", [])],
         "problem_count": found.get("problem_count") or len(found.get("problems", [])),
         "dropped": {words(reason): texts for reason, texts in (found.get("samples") or {}).items() if texts},
     }
@@ -294,69 +280,6 @@ def _samples(rows: list[dict[str, Any]]) -> list[tuple[str, list[tuple[Any, str]
         stride = math.ceil((len(items) - 1) / (MOST_SAMPLES - 1)) or 1
         found.append((prompt, [*items[:-1:stride], items[-1]]))
     return found
-
-
-def tables(title: str, value: Any) -> list[Table]:
-    """Nested numbers as tables: leaves together, lists of records as columns, the rest one level down."""
-    if isinstance(value, list):
-        records = [item if isinstance(item, dict) else {"": item} for item in value]
-        columns = list(dict.fromkeys(key for record in records for key in record))
-        rows = [[_cell(key, record.get(key)) for key in columns] for record in records]
-        numeric = frozenset(i for i, key in enumerate(columns) if all(_is_number(r.get(key, 0)) for r in records))
-        return [Table(words(title), [words(key) for key in columns], rows, numeric)] if rows else []
-    if not isinstance(value, dict):
-        return []
-    leaves = {key: item for key, item in value.items() if _is_leaf(item)}
-    nested = {key: item for key, item in value.items() if not _is_leaf(item)}
-    found = []
-    if leaves:
-        cells = [[words(key), _cell(key, item)] for key, item in leaves.items()]
-        numbers = all(_is_number(item["value"] if isinstance(item, dict) else item) for item in leaves.values())
-        found.append(Table(words(title), ["", ""], cells, frozenset({1} if numbers else ())))
-    for key, item in nested.items():
-        found += tables(f"{title}: {key}" if title else key, item)
-    return found
-
-
-def _is_leaf(value: Any) -> bool:
-    if isinstance(value, dict):
-        return "value" in value and all(_is_leaf(item) for item in value.values())
-    return not isinstance(value, list) or not any(isinstance(item, dict | list) for item in value)
-
-
-def _cell(key: str, value: Any) -> str:
-    """One value as a person writes it; an estimate with its interval in brackets."""
-    if isinstance(value, dict):
-        if "value" not in value:
-            return ", ".join(f"{words(k)} {_cell(k, v)}" for k, v in value.items())
-        rest = [
-            f"{_cell('', v[0])} to {_cell('', v[1])}"
-            if k == "interval" and _is_interval(v)
-            else f"{words(k)} {_cell(k, v)}"
-            for k, v in value.items()
-            if k != "value"
-        ]
-        return _cell(key, value["value"]) + (f" ({', '.join(rest)})" if rest else "")
-    if isinstance(value, list | tuple):
-        return ", ".join(_cell("", item) for item in value)
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: ""}[value]
-    if isinstance(value, int):
-        return size(value) if key.endswith("bytes") else f"{value:,}"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def words(key: object) -> str:
-    """'bits_per_byte' → 'bits per byte'."""
-    return str(key).replace("_", " ")
-
-
-def size(number: float) -> str:
-    """Bytes in units of a thousand: 12345678 → '12.3 MB'."""
-    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if number >= limit:
-            return f"{number / limit:.1f} {unit}"
-    return f"{number:.0f} bytes"
 
 
 def _recipes(run: Path, stages: list[Stage]) -> Iterator[tuple[str, str]]:

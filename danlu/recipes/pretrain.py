@@ -65,7 +65,7 @@ class Pretrain(Training):
     """Train a language model from scratch on token shards."""
 
     data: Path = field(metadata=UNCHANGING)
-    """Token shards: what `danlu tokenize` wrote."""
+    """Token shards: what `danlu tokenize` or, of several sources, `danlu mix` wrote."""
     out: Path = field(default=Path("runs/pretrain"), metadata=UNCHANGING)
     """The directory to write."""
     size: str = "10M"
@@ -75,7 +75,7 @@ class Pretrain(Training):
     length: int = 512
     """Tokens of a training sequence, and the longest the model will take."""
     tokens: str = "0"
-    """Tokens to train on, such as 20M; 0 is one epoch."""
+    """Tokens to train on, such as 20M; 0 is one epoch, or what a mixture was planned for."""
     batch_tokens: int = 8_192
     """Tokens of a step."""
     optimizer: OptimizerSettings = OptimizerSettings(lr=8e-3, embedding_scale=8.0)
@@ -111,24 +111,19 @@ def sources(recipe: Pretrain) -> dict[str, Path]:
 
 def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     """Train, and leave a Hugging Face directory with ``metrics.jsonl`` and ``samples.jsonl``."""
-    from danlu.evaluate.perplexity import by_source, total
+    from danlu.evaluate.perplexity import Fit, by_source, total
     from danlu.model.transformer import Transformer
     from danlu.objectives.next_token import NextToken
+    from danlu.recipes.mix import open_training
     from danlu.recipes.training import check_vocabulary, prepare, train
-    from danlu.tokens.batches import PackedBatches
-    from danlu.tokens.pack import ShardItems
-    from danlu.tokens.shards import Shards
     from danlu.tokens.tokenizer import Tokenizer
 
-    artifact.load(recipe.data, "tokens")
+    data = open_training(recipe.data)
     tokenizer = Tokenizer.load(recipe.data / "tokenizer")
-    training, held_out = Shards.open(recipe.data / "train"), Shards.open(recipe.data / "validation")
     config = recipe.shape.apply(sized(recipe.size, tokenizer.vocab_size, recipe.length))
-    settings = recipe.settings(recipe.steps(training.tokens))
-    items = ShardItems(training)
-    batches = PackedBatches(
-        items, batch_size=recipe.rows, length=recipe.length, pad_id=tokenizer.pad_id, seed=recipe.seed, split=True
-    )
+    settings = recipe.settings(recipe.steps(data.tokens))
+    data.check(settings.steps * recipe.rows * recipe.length)
+    batches = data.batches(batch_size=recipe.rows, length=recipe.length, pad_id=tokenizer.pad_id, seed=recipe.seed)
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
     model = Transformer(config, recipe.seed).to(machine.device)
@@ -136,7 +131,10 @@ def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     say(f"  {describe(config)}; {count(settings.steps * recipe.rows * recipe.length)} tokens in {settings.steps} steps")
 
     def measure(model: Transformer) -> list[dict[str, object]]:
-        fits = by_source(model, held_out, pad_id=tokenizer.pad_id, most_bytes=recipe.evaluation_bytes)
+        fits: dict[str, Fit] = {}
+        for shards in data.held_out:  # several, where the data is a mixture
+            found = by_source(model, shards, pad_id=tokenizer.pad_id, most_bytes=recipe.evaluation_bytes)
+            fits |= {source: fits.get(source, Fit(0.0, 0, 0)) + fit for source, fit in found.items()}
         overall = total(fits)
         draft.metrics["bits_per_byte"] = overall.bits_per_byte
         each = {f"bits_per_byte/{source}": fit.bits_per_byte for source, fit in fits.items()}

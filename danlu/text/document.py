@@ -5,8 +5,8 @@ a column of the report and what the tests assert.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 
@@ -22,18 +22,28 @@ class Document:
     @property
     def bytes(self) -> int:
         """The text's size in UTF-8."""
-        return len(self.text.encode("utf-8", "replace"))
+        return len(self.text) if self.text.isascii() else len(self.text.encode("utf-8", "replace"))
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """What a step returns for a document that goes no further."""
+    """What a step returns for a document that goes no further; ``detail`` says what exactly was met, if it matters."""
 
     reason: str
+    detail: str = ""
 
 
 Step = Callable[[Document], Document | Dropped]
 Chat = list[dict[str, str]]  # turns: {"role": "system" | "user" | "assistant", "content": text}
+
+
+def changed(document: Document, text: str, counts: Mapping[str, int]) -> Document:
+    """``document`` with a new text, and ``counts`` of what was changed added to ``meta["changes"]`` (name → number)."""
+    if text == document.text:
+        return document
+    before: dict[str, int] = document.meta.get("changes", {})
+    added = {name: before.get(name, 0) + number for name, number in counts.items() if number}
+    return replace(document, text=text, meta={**document.meta, "changes": {**before, **added}})
 
 
 class Preference(TypedDict):

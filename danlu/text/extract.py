@@ -5,10 +5,12 @@ not judge which block is the article. Left out as well: a time limit for each pa
 """
 
 import re
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
-from typing import Literal
+from typing import Literal, get_args
 
-from danlu.base.errors import MissingExtra
+from danlu.base.errors import MissingExtra, UserError
+from danlu.text.document import Document, Dropped
 
 Extractor = Literal["builtin", "trafilatura"]
 
@@ -20,6 +22,30 @@ PARAGRAPHS = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "
 LINES = frozenset(["div", "br", "li", "dt", "dd", "tr", "caption", "figcaption", "summary", "legend", "option", "body"])
 # fmt: on
 SPACE = re.compile(r"[ \t\n\r\f\xa0]+")
+
+
+@dataclass(frozen=True)
+class Extract:
+    """Turn documents that are HTML into text; others pass."""
+
+    extractor: Extractor = "builtin"
+    """What finds the text: Danlu's own, or trafilatura, which has to be installed."""
+
+    def __post_init__(self) -> None:
+        """A `UserError` for a wrong setting, or for a library that is not installed."""
+        if self.extractor not in get_args(Extractor):
+            raise UserError(f"must be one of {', '.join(get_args(Extractor))}", where="recipe: extractor")
+        extract("", self.extractor)
+
+    def __call__(self, document: Document) -> Document | Dropped:
+        """The document as text with its title, or ``no_content``."""
+        if document.meta.get("format") != "html":
+            return document
+        text, title = extract(document.text, self.extractor)
+        if not text.strip():
+            return Dropped("no_content")
+        meta = {key: value for key, value in document.meta.items() if key != "format"}
+        return replace(document, text=text, meta=meta | ({"title": title} if title else {}))
 
 
 def extract(html: str, extractor: Extractor = "builtin") -> tuple[str, str]:

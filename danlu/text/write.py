@@ -24,11 +24,19 @@ ROW_GROUP_BYTES, SHARD_BYTES = 8 << 20, 256 << 20
 class Shards:
     """A writer of ``00000.parquet``, ``00001.parquet``, … in ``folder``; use it in a ``with`` statement.
 
-    ``documents`` and ``bytes`` count what was added.
+    ``documents`` and ``bytes`` count what was added. ``prefix`` keeps the writers of several tasks apart.
     """
 
-    def __init__(self, folder: Path, *, row_group_bytes: int = ROW_GROUP_BYTES, shard_bytes: int = SHARD_BYTES) -> None:
-        self.folder, self.row_group_bytes, self.shard_bytes = folder, row_group_bytes, shard_bytes
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        prefix: str = "",
+        row_group_bytes: int = ROW_GROUP_BYTES,
+        shard_bytes: int = SHARD_BYTES,
+    ) -> None:
+        self.folder, self.prefix = folder, prefix
+        self.row_group_bytes, self.shard_bytes = row_group_bytes, shard_bytes
         self.documents = self.bytes = 0
         self._shard = self._in_shard = self._pending_bytes = 0
         self._pending: list[dict[str, str]] = []
@@ -51,7 +59,7 @@ class Shards:
         if not self._pending:
             return
         if self._writer is None:
-            handle = self._open.enter_context(atomic(self.folder / f"{self._shard:05d}.parquet", "wb"))
+            handle = self._open.enter_context(atomic(self.folder / f"{self.prefix}{self._shard:05d}.parquet", "wb"))
             self._writer = self._open.enter_context(pq.ParquetWriter(handle, SCHEMA, compression="zstd"))
         self._writer.write_table(pa.Table.from_pylist(self._pending, SCHEMA))
         self._in_shard += self._pending_bytes

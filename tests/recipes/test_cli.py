@@ -75,8 +75,8 @@ def test_inputs_that_are_not_there(tmp_path: Path, capsys: pytest.CaptureFixture
     ("name", "content", "message"),
     [
         ("a.txt", b"", "a.txt: is empty"),
-        ("a.txt", b"good line\nbad \xff line\n", r"a.txt, line 2: "),
-        ("a.jsonl", b'{"text": "' + b"x" * 50 + b'"}\n{"text": \n{"tex\n{"te\n', "a.jsonl, line 2: "),
+        ("a.jsonl", b'{"body": 1}\n{"tex\n{"te\n', "no document is left"),
+        ("a.parquet", b"PAR1", "no document is left"),
     ],
 )
 def test_bad_text(tmp_path: Path, name: str, content: bytes, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,3 +221,23 @@ def test_evaluating_alone(made: Path, world: Path, tmp_path: Path) -> None:
     results = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert results["questions"] == 5
     assert "xz_bits_per_byte" not in results["text"]
+
+
+def test_presets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from danlu.cli import read
+    from danlu.recipes.clean import Clean
+
+    web = read(Clean, "clean", ["a.html", "--preset", "web-en", "--language.threshold", "0.8"])
+    assert (web.inputs, web.language.keep, web.language.threshold) == (("a.html",), ("en",), 0.8)
+    assert "gopher_quality" in web.steps
+    assert "Did you mean 'web-en'" in fails(capsys, "clean", "a.html", "--preset", "web-eng")
+    assert "has no presets" in fails(capsys, "pretrain", "--preset", "small", "--data", tmp_path)
+    (tmp_path / "r.yaml").write_text("{}")
+    both = fails(capsys, "clean", "a.html", "--preset", "web", "--config", tmp_path / "r.yaml")
+    assert "exclude each other" in both
+
+
+def test_explaining(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text("One short text, but long enough.")
+    assert main(["clean", "--explain", str(tmp_path / "a.txt")]) == 0
+    assert "kept: 32 characters" in capsys.readouterr().out

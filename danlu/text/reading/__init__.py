@@ -1,0 +1,1 @@
+"""How inputs become documents: finding files, opening them safely, one module for each format."""
