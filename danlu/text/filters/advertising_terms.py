@@ -6,7 +6,8 @@ All in small letters. A phrase counts wherever it stands, so each is one that pr
 
 CONTACTS = """
     加微信 加我微信 添加微信 微信号 微信同号 微信咨询 加薇信 加v信 加qq qq群 qq咨询 客服qq 扫码 扫一扫 长按识别
-    关注公众号 微信公众号 客服热线 咨询热线 服务热线 招商热线 订购热线 加盟热线 预约热线 统一热线 咨询电话 订购电话 联系电话
+    关注公众号 微信公众号 客服热线 咨询热线 服务热线 招商热线
+    订购热线 加盟热线 预约热线 统一热线 咨询电话 订购电话 联系电话
     报名电话 客服电话 手机同微信 私信我 私聊我 联系客服 在线客服 一对一咨询
     |call us|call now|call today|call toll|toll free|toll-free|contact us|email us|e-mail us|text us|whatsapp us
     |whatsapp:|telegram:|phone us|give us a call|hotline|1-800-|1-888-|1-877-|reply to this email|visit our website

@@ -10,8 +10,8 @@ Each test measures a share of the characters, and a text that passes a threshold
 - ``random_strings``: long runs of letters and digits in no order, as Base64, keys and hashes are.
 
 No paper gives thresholds for these. They were set on package text (docstrings, manuals in nine languages, novels,
-mail, speeches, reviews), of which they drop what ``docs/CONFORMANCE.md`` states. What cannot be told from the characters
-alone (words in random order) is left to the perplexity filter.
+mail, speeches, reviews), of which they drop what ``docs/CONFORMANCE.md`` states. What cannot be told from the
+characters alone (words in random order) is left to the perplexity filter.
 """
 
 import re
