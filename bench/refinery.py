@@ -167,7 +167,7 @@ def scale(place: Path, sizes: Sequence[float]) -> Record:
     peaks, rates = [], []
     for size in sizes:
         data = generate(place / "scale.jsonl", int(size * 1e9))
-        seconds, peak = measured(command(data, place / "scaled", "--workers", "2", "--report", "False", steps=SCALED))
+        seconds, peak = measured(command(data, place / "scaled", "--workers", "2", "--no-report", steps=SCALED))
         peaks.append(peak / 1e6)
         rates.append(size * 1e3 / seconds)
         print(f"  {size:g} GB: {peak / 1e6:.0f} MB, {rates[-1]:.1f} MB/s", flush=True)

@@ -24,7 +24,7 @@ from danlu.text.sketch import Lengths, Sample, Tally, printable
 SIDES = ("kept", "filtered", "copies")
 COPIES = frozenset({"duplicate", "near_duplicate"})  # reasons that mean that another one stayed, here or in an index
 SAMPLES, KEPT_SAMPLES, SAMPLE_CHARACTERS = 5, 20, 600
-BUFFER = 1 << 18  # characters: 1 MB as numbers
+BUFFER, MOST_WAITING = 1 << 18, 1 << 12  # characters (1 MB as numbers), documents
 SPOKEN, NONE_SPOKEN = frozenset(LANGUAGES), frozenset[str]()
 ALONE = {language: frozenset({language}) for language in LANGUAGES}
 UNKNOWN = "unknown"
@@ -76,20 +76,20 @@ class _Side:
         self.scripts = np.zeros(len(SCRIPTS), np.int64)
         self.people = People()
 
-    def add(self, document: Document, size: int) -> None:
-        """Count what is known without reading the text."""
-        length, meta = len(document.text), document.meta
-        self.documents += 1
-        self.bytes += size
-        self.characters += length
-        if "language_shares" in meta:
-            self.mixed += len(_shares(document)) > 1
-        self.tallies["languages"].add(meta.get("language") or UNKNOWN, size)
-        self.tallies["sources"].add(document.source, size)
-        if "url" in meta:
-            self.tallies["domains"].add(host(meta["url"]), size)
-        self.lengths["characters"].add(length)
-        self.lengths["bytes"].add(size)
+    def add(self, documents: list[Document], sizes: list[int]) -> None:
+        """Count what is known of ``documents`` without reading them; ``sizes`` are their bytes."""
+        lengths, metas = [len(document.text) for document in documents], [document.meta for document in documents]
+        self.documents += len(documents)
+        self.bytes += sum(sizes)
+        self.characters += sum(lengths)
+        self.mixed += sum("language_shares" in meta and len(_shares(meta)) > 1 for meta in metas)
+        self.tallies["languages"].add_all(zip([meta.get("language") or UNKNOWN for meta in metas], sizes))
+        self.tallies["sources"].add_all(zip([document.source for document in documents], sizes))
+        hosts = [(host(meta["url"]), size) for meta, size in zip(metas, sizes) if "url" in meta]
+        self.tallies["domains"].add_all(hosts)
+        self.lengths["characters"].add_all(lengths)
+        self.lengths["bytes"].add_all(sizes)
+        _count_scripts(self.scripts, [document.text for document in documents])
 
     def merge(self, other: "_Side") -> None:
         for name in ("documents", "bytes", "characters", "mixed"):
@@ -148,30 +148,29 @@ class Composition:
 
     def _add(self, side: str, document: Document, reason: str) -> None:
         size, place = document.bytes, _place(document.id)
-        self.sides[side].add(document, size)
         if reason:
             self.reasons.add(reason, size)
         sample = self.samples.get(reason)
         if sample is None:
             sample = self.samples[reason] = Sample(SAMPLES)
-        sample.offer(place, printable(document.id, 500), lambda: _shown(document))
+        if sample.wants(place):
+            sample.offer(place, printable(document.id, 500), lambda: _shown(document))
         looked_at = side != "copies" and place < self.share * 2**64
         self._waiting.append((self.sides[side], document, size, _languages(document) if looked_at else NONE_SPOKEN))
         self._characters += len(document.text)
-        if self._characters >= BUFFER:
+        if self._characters >= BUFFER or len(self._waiting) >= MOST_WAITING:
             self.flush()
 
     def flush(self) -> None:
-        """Read the texts that wait."""
+        """Count the documents that wait."""
         waiting, self._waiting, self._characters = self._waiting, [], 0
-        for side in self.sides.values():
-            _count_scripts(side, [document.text for owner, document, _, _ in waiting if owner is side])
         chosen = [item for item in waiting if item[3]]
         texts = look([document.text for _, document, _, _ in chosen], [spoken for _, _, _, spoken in chosen])
         for side in self.sides.values():
+            own = [(document, size) for owner, document, size, _ in waiting if owner is side]
+            side.add([document for document, _ in own], [size for _, size in own])
             mine = [number for number, (owner, _, _, _) in enumerate(chosen) if owner is side]
-            if mine:
-                side.people.count(texts, mine, [chosen[number][2] for number in mine])
+            side.people.count(texts, mine, [chosen[number][2] for number in mine])
 
     def merge(self, other: "Composition") -> None:
         """Add what a later task counted."""
@@ -232,9 +231,9 @@ def _shown(document: Document) -> dict[str, Any]:
     }
 
 
-def _shares(document: Document) -> dict[str, float]:
+def _shares(meta: dict[str, Any]) -> dict[str, float]:
     """The languages of a document in several."""
-    shares = document.meta.get("language_shares")
+    shares = meta.get("language_shares")
     return shares if isinstance(shares, dict) else {}
 
 
@@ -244,14 +243,14 @@ def _languages(document: Document) -> frozenset[str]:
     if not language or not isinstance(language, str):
         return SPOKEN
     alone = ALONE.get(language, NONE_SPOKEN)
-    return alone | SPOKEN.intersection(_shares(document)) if "language_shares" in document.meta else alone
+    return alone | SPOKEN.intersection(_shares(document.meta)) if "language_shares" in document.meta else alone
 
 
-def _count_scripts(side: _Side, texts: list[str]) -> None:
+def _count_scripts(counts: NDArray[np.int64], texts: list[str]) -> None:
     joined = "".join(texts)
     for start in range(0, len(joined), BUFFER):
         part = joined[start : start + BUFFER]
         form, width = ("ascii", "u1") if part.isascii() else ("utf-32-le", "<u4")
         scripts = _scripts().take(np.frombuffer(part.encode(form, "surrogatepass"), width))
         for number in range(len(SCRIPTS)):  # fifteen quick looks: bincount turns each byte into eight first
-            side.scripts[number] += np.count_nonzero(scripts == number)
+            counts[number] += np.count_nonzero(scripts == number)

@@ -112,10 +112,8 @@ def find(text: str) -> Found:
     fits = _whole(tables, text, starts, at, start, entry)
     at, start, entry = at[fits], start[fits], entry[fits]
     end = start + tables.lengths[entry]
-    if len(end) > 1 and (np.maximum.accumulate(end)[:-1] > start[1:]).any():
-        apart = _apart(start.tolist(), end.tolist())
-        at, start, end, entry = at[apart], start[apart], end[apart], entry[apart]
-    return Found(at, start, end, entry)
+    apart = _apart(start, end)
+    return Found(at[apart], start[apart], end[apart], entry[apart])
 
 
 def _candidates(tables: _Tables, hashes: Hashes) -> tuple[Places, Places]:
@@ -151,11 +149,17 @@ def _chinese() -> NDArray[np.bool_]:
     return column("chinese")
 
 
-def _apart(starts: list[int], ends: list[int]) -> list[int]:
+def _apart(start: Places, end: Places) -> NDArray[np.bool_]:
     """Which of these to keep so that none begins before the end of the one kept before it."""
-    kept, free = list[int](), 0
-    for i, start in enumerate(starts):
-        if start >= free:
-            kept.append(i)
-            free = ends[i]
+    kept = np.ones(len(start), bool)
+    inside = np.flatnonzero(start[1:] < np.maximum.accumulate(end)[:-1]) + 1
+    before, free = -1, 0
+    for i in inside.tolist():  # one that is inside nothing is kept, so only the few others are looked at
+        if i - 1 != before:
+            free = int(end[i - 1])
+        before = i
+        if start[i] >= free:
+            free = int(end[i])
+        else:
+            kept[i] = False
     return kept

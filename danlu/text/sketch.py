@@ -5,7 +5,8 @@ order; of the commonest keys that is so while there are no more than ``capacity`
 """
 
 from bisect import insort
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 KEY_CHARACTERS = 200
@@ -40,6 +41,18 @@ class Tally:
                 return
         found[0] += 1
         found[1] += size
+
+    def add_all(self, pairs: Iterable[tuple[object, int]]) -> None:
+        """One document for each (key, bytes)."""
+        counts = self.counts
+        for key, size in pairs:
+            found = counts.get(key) if isinstance(key, str) else None
+            if found is None:
+                self.add(key, size)
+                counts = self.counts
+            else:
+                found[0] += 1
+                found[1] += size
 
     def _prune(self) -> None:
         """Keep at most ``capacity``, each with what the first one left out had taken from its documents."""
@@ -78,12 +91,12 @@ class Lengths:
     def __init__(self) -> None:
         self.bins: list[int] = []
 
-    def add(self, number: int) -> None:
-        """One number, 0 or more."""
-        place = number.bit_length()
-        if place >= len(self.bins):
-            self.bins += [0] * (place + 1 - len(self.bins))
-        self.bins[place] += 1
+    def add_all(self, numbers: Iterable[int]) -> None:
+        """Numbers, each 0 or more."""
+        counts = Counter(map(int.bit_length, numbers))
+        self.bins += [0] * (max(counts, default=-1) + 1 - len(self.bins))
+        for place, number in counts.items():
+            self.bins[place] += number
 
     def merge(self, other: "Lengths") -> None:
         """Add another's counts."""
@@ -98,6 +111,10 @@ class Sample:
     def __init__(self, size: int) -> None:
         self.size = size
         self.items: list[tuple[int, str, dict[str, Any]]] = []  # hash, id, what is shown
+
+    def wants(self, hash_: int) -> bool:
+        """Might it be among the lowest? A quick look before `offer`."""
+        return len(self.items) < self.size or bool(self.items and hash_ <= self.items[-1][0])
 
     def offer(self, hash_: int, name: str, make: Callable[[], dict[str, Any]]) -> None:
         """Take it if it is among the lowest; ``make`` is called only then."""

@@ -4,7 +4,11 @@
     symspell      English, symspellpy with its dictionary of 82,834 words: unknown small words one edit from a known one
     pycorrector   Chinese, the n-gram corrector of pycorrector with a KenLM model of one's own (it brings none)
 
-{measured}
+Measured (`bench/spelling.py`): symspell on everyday sentences with one word in ten mistyped finds 67 % of the wrong
+words; 86 % of what it changes becomes right, and of 10,000 right words it spoils 9. pycorrector on SIGHAN-2015, with a
+trigram model made of 50,000 sentences, finds 15 % of the wrong characters; 32 % of what it changes becomes right, and
+it spoils 45 of 334 sentences that had no error. A large model does better; look at what it changes before using it.
+
 Whatever the corrector says, code, addresses, numbers and words with a capital are kept as they are, and each change is
 counted (``spelling``). A corrector of one's own is any function from a line to a line: `corrected`.
 """

@@ -82,6 +82,10 @@ class Tokenizer:
             raise UserError(f"not a readable tokenizer ({error})", where=path / FILE, remedy=REMEDY) from None
         return cls(core, config, path)
 
+    def with_config(self, **changes: Any) -> "Tokenizer":
+        """The same tokenizer with other settings: another template, another padding token."""
+        return Tokenizer(self._core, {**self.config, **changes})
+
     def save(self, path: Path) -> None:
         """Write the two files into ``path``, each atomically; the same tokenizer gives the same bytes."""
         added = {

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -251,7 +252,7 @@ def test_real_sets_against_real_text() -> None:
     step = Decontaminate((Path("package:gsm8k"), Path("package:humaneval")))
     try:
         facts = step.facts()
-        texts = [d for name in ("numpy", "sanguo") for d in packages.documents(name)]
+        texts = [d for name in ("numpy", "sanguo") for d in islice(packages.documents(name), 40)]
     except UserError as error:
         pytest.skip(str(error))
     assert facts["items"] == 1483

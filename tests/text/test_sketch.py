@@ -16,8 +16,9 @@ KEYS = st.lists(st.integers(0, 60).map(lambda n: f"k{int(n**0.5 * 4)}"), max_siz
 @given(keys=KEYS, cut=st.integers(0, 200), capacity=st.integers(1, 40))
 def test_a_count_is_never_too_high_and_too_low_by_the_error_at_most(keys: list[str], cut: int, capacity: int) -> None:
     one, two = Tally(capacity), Tally(capacity)
-    for place, key in enumerate(keys):
-        (one if place < cut else two).add(key, 10)
+    for key in keys[:cut]:
+        one.add(key, 10)
+    two.add_all((key, 10) for key in keys[cut:])
     one.merge(two)
     exact = Counter(keys)
     assert len(one.counts) <= 2 * capacity
@@ -56,9 +57,10 @@ def test_keys_of_any_kind_and_length() -> None:
 
 def test_lengths_are_counted_in_bins_that_double() -> None:
     lengths, other = Lengths(), Lengths()
-    for number in (0, 1, 2, 3, 4, 1023, 1024):
-        lengths.add(number)
-    other.add(5_000)
+    lengths.add_all((0, 1, 2, 3, 4, 1023))
+    lengths.add_all([1024])
+    lengths.add_all([])
+    other.add_all([5_000])
     assert lengths.bins == [1, 1, 2, 1, 0, 0, 0, 0, 0, 0, 1, 1]
     lengths.merge(other)
     other.merge(lengths)
@@ -85,7 +87,10 @@ def test_a_sample_is_the_lowest_whoever_draws(numbers: list[int], parts: int, si
 
 def test_what_is_not_taken_is_not_made() -> None:
     sample = Sample(1)
+    assert sample.wants(9)
     sample.offer(1, "a", dict)
+    assert [sample.wants(number) for number in (0, 1, 2)] == [True, True, False]
+    assert not Sample(0).wants(0)
     sample.offer(2, "b", lambda: pytest.fail("made for nothing"))
     assert len(sample.items) == 1
 

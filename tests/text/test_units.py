@@ -40,7 +40,11 @@ def test_units_are_words_and_single_characters(text: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(
-    st.lists(st.sampled_from(["a", "b", "ab", "ba", "aab", "中", "国", "𠀀", "𠀁", "x1", "1x", "q" * 40]), min_size=1, max_size=30)
+    st.lists(
+        st.sampled_from(["a", "b", "ab", "ba", "aab", "中", "国", "𠀀", "𠀁", "x1", "1x", "q" * 40]),
+        min_size=1,
+        max_size=30,
+    )
 )
 def test_the_same_word_has_the_same_number_wherever_it_stands(words: list[str]) -> None:
     numbers = units(" ".join(words)).hashes.tolist()

@@ -108,7 +108,9 @@ class Clusters:
         self._pages.close()
 
 
-def write_verdicts(folder: Path, tasks: int, shelf: Shelf, clusters: Clusters, reason: str) -> dict[str, Any]:
+def write_verdicts(
+    folder: Path, work: Path, tasks: int, shelf: Shelf, clusters: Clusters, reason: str
+) -> dict[str, Any]:
     """Write for each task which rows go and for whom; returns what the report shows.
 
     The last ``tasks`` parts of the shelf are this run's. What an index's document stands for goes as
@@ -116,7 +118,7 @@ def write_verdicts(folder: Path, tasks: int, shelf: Shelf, clusters: Clusters, r
     """
     own = len(shelf.parts) - tasks
     begin, dropped = int(shelf.bases[own]), Counter[str]()
-    spill = ByDocument(folder / "work" / "roots", ROOT, shelf.size, shelf.size - begin)
+    spill = ByDocument(work / "roots", ROOT, shelf.size, shelf.size - begin)
     for task in range(tasks):
         start, stop = int(shelf.bases[own + task]), int(shelf.bases[own + task + 1])
         with atomic(place(prefix(folder, task), "verdicts")) as file:

@@ -1,8 +1,7 @@
 """Exact deduplication: of texts that differ only in case and white space, the first one stays.
 
 `Exact` sees a whole corpus through files: 16 bytes a document are grouped on disk, so memory does not depend on how
-many there are. A collision of 128-bit hashes is expected after 2^64 documents. `ExactDuplicates` is the same for one
-stream that fits into memory (about 100 bytes a kept document).
+many there are. A collision of 128-bit hashes is expected after 2^64 documents.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,24 +16,9 @@ from danlu.text.dedup.clusters import Clusters, apply_verdicts, write_verdicts
 from danlu.text.dedup.columns import Columns, Shelf, batches, prefix, prefixes, workplace
 from danlu.text.dedup.index import Index, Kept, matches, read_at, run_key
 from danlu.text.dedup.spill import Spill
-from danlu.text.document import Document, Dropped, fingerprint
+from danlu.text.document import Document, fingerprint
 
 RECORD = np.dtype([("key", "<u8"), ("low", "<u8"), ("doc", "<u4")])
-
-
-class ExactDuplicates:
-    """A step that remembers what it has seen."""
-
-    def __init__(self) -> None:
-        self._seen: set[bytes] = set()
-
-    def __call__(self, document: Document) -> Document | Dropped:
-        """The document, or ``duplicate`` if its like has passed before."""
-        key = fingerprint(document.text)
-        if key in self._seen:
-            return Dropped("duplicate")
-        self._seen.add(key)
-        return document
 
 
 @dataclass(frozen=True)
@@ -67,7 +51,7 @@ class Exact:
                     for bucket in spill.buckets():
                         _meet_index(bucket, shelf, len(shelf.parts) - tasks, clusters)
                         clusters.link(bucket, 1, lambda a, b: a["low"] == b["low"])
-                    facts = write_verdicts(folder, tasks, shelf, clusters, "duplicate")
+                    facts = write_verdicts(folder, work, tasks, shelf, clusters, "duplicate")
                     if index and own.size:
                         index.add(key, lambda part: _write_segment(part, Kept(own, clusters, begin), spill))
         return facts
@@ -82,8 +66,9 @@ def _meet_index(bucket: np.ndarray[Any, Any], shelf: Shelf, segments: int, clust
     if not segments:
         return
     ordered = bucket[np.argsort(bucket["key"], kind="stable")]
+    keys = np.ascontiguousarray(ordered["key"])
     for part, base in zip(shelf.parts[:segments], shelf.bases, strict=False):
-        for new, places in matches(part, "key", ordered["key"].copy(), 1):
+        for new, places in matches(part, "key", keys, 1):
             same = read_at(part, "low", "<u8", places) == ordered["low"][new]
             old = read_at(part, "doc", "<u4", places)[same].astype(np.int64) + base
             clusters.join(old, ordered["doc"][new][same].astype(np.int64))

@@ -28,7 +28,7 @@ from danlu.text.dedup.spill import Spill
 from danlu.text.document import Document
 
 RECORD = np.dtype([("key", "<u8"), ("doc", "<u4")])
-BELOW = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)  # similarities for which the report states the probability
+SHOWN = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)  # similarities whose probability the report states
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class MinHash:
 
     def catches(self) -> dict[str, float]:
         """Similarity → the probability that a pair is compared, the threshold among them; for people to read."""
-        similarities = sorted({*BELOW, self.threshold})
+        similarities = sorted({*SHOWN, self.threshold})
         return {f"{s:g}": round(catch_probability(s, *self.shape()), 4) for s in similarities}
 
     def look(self, documents: Iterable[Document], folder: Path, task: int) -> None:
@@ -100,7 +100,7 @@ class MinHash:
                     for bucket in spill.buckets():
                         self._meet_index(bucket, shelf, len(shelf.parts) - tasks, clusters, judge)
                         crowded += clusters.link(bucket, self.window, lambda a, b: judge(a["doc"], b["doc"]))
-                    facts = write_verdicts(folder, tasks, shelf, clusters, "near_duplicate")
+                    facts = write_verdicts(folder, work, tasks, shelf, clusters, "near_duplicate")
                     if index and own.size:
                         index.add(key, lambda part: _write_segment(part, Kept(own, clusters, begin), spill))
         return facts | {
@@ -129,8 +129,9 @@ class MinHash:
         if not segments:
             return
         ordered = bucket[np.argsort(bucket["key"], kind="stable")]
+        keys = np.ascontiguousarray(ordered["key"])
         for part, base in zip(shelf.parts[:segments], shelf.bases, strict=False):
-            for new, places in matches(part, "key", ordered["key"].copy(), self.window):
+            for new, places in matches(part, "key", keys, self.window):
                 old = read_at(part, "doc", "<u4", places).astype(np.int64) + base
                 fresh = ordered["doc"][new].astype(np.int64)
                 settled = clusters.roots(fresh) == clusters.roots(old)

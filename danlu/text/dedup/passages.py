@@ -25,10 +25,12 @@ from danlu.text.dedup.spill import ByDocument, Spill, repeated, spans, split, st
 
 Records = NDArray[Any]
 ANCHOR = np.dtype([("key", "<u8"), ("doc", "<u4"), ("at", "<u4")])
-PLACE = np.dtype([("key", "<u8"), ("doc", "<u4"), ("at", "<u4"), ("count", "<u4")])  # windows: where, and how many
+PLACE = np.dtype(
+    [("key", "<u8"), ("doc", "<u4"), ("at", "<u4"), ("count", "<u4")]
+)  # windows: where the first begins, how many
 RUN = np.dtype([*PLACE.descr, ("second", "<u8")])
 SAME = ("key", "second", "count")  # what equal runs have in common
-CUT = np.dtype([("row", "<u4"), ("at", "<u4"), ("count", "<u4")])  # characters: where, and how many
+CUT = np.dtype([("row", "<u4"), ("at", "<u4"), ("count", "<u4")])  # the same, of a task's own document
 
 
 def anchors(texts: Sequence[str], length: int) -> tuple[Records, I64]:
@@ -47,7 +49,7 @@ def anchors(texts: Sequence[str], length: int) -> tuple[Records, I64]:
 
 
 def repeats(shelf: Shelf, work: Path, length: int) -> Iterator[Records]:
-    """The repeated stretches of characters of all documents, as lots of `CUT` with a document's number for its row.
+    """The repeated windows of all documents, by document, as lots of `CUT` with a document's number for its row.
 
     The shelf has the columns ``anchors`` and ``texts``.
     """
@@ -67,7 +69,7 @@ def repeats(shelf: Shelf, work: Path, length: int) -> Iterator[Records]:
     _sort_out(single, length, None, stretches)
     single.remove()
     for lot in stretches.lots():
-        yield _merged(lot, length)
+        yield merged(np.rec.fromarrays([lot["doc"], lot["at"], lot["count"]], dtype=CUT))
 
 
 def _located(at: I64, piece: Piece, ends: I64, numbers: NDArray[Any], dtype: Any) -> Records:
@@ -162,20 +164,20 @@ def _sort_out(spill: Spill, length: int, new: ByDocument | None, old: ByDocument
             new.add(rows[~again])
 
 
-def _merged(lot: Records, length: int) -> Records:
-    """Windows → the stretches of characters of those that begin one place after another.
+def merged(cuts: Records) -> Records:
+    """Windows, in any order → those that begin one place after another together, by row and place.
 
     Two passages that only touch, or overlap by less than a window, stay two: their seam stands nowhere else.
     """
-    places = lot["doc"].astype(np.uint64) << np.uint64(32) | lot["at"]
+    places = cuts["row"].astype(np.uint64) << np.uint64(32) | cuts["at"]
     order = np.argsort(places)
     begin = places[order]
-    reach = np.maximum.accumulate(begin + lot["count"][order])  # where the next window would begin
-    new = np.ones(len(lot), bool)
+    reach = np.maximum.accumulate(begin + cuts["count"][order])  # where the next window would begin
+    new = np.ones(len(cuts), bool)
     new[1:] = begin[1:] > reach[:-1]
     first = np.flatnonzero(new)
-    stretches = np.empty(len(first), CUT)
-    stretches["row"] = begin[first] >> np.uint64(32)
-    stretches["at"] = begin[first]  # the lower 32 bits
-    stretches["count"] = reach[np.append(first[1:], len(lot)) - 1] - begin[first] + np.uint64(length - 1)
-    return stretches
+    found = np.empty(len(first), CUT)
+    found["row"] = begin[first] >> np.uint64(32)
+    found["at"] = begin[first]  # the lower 32 bits
+    found["count"] = reach[np.append(first[1:], len(cuts)) - 1] - begin[first] if len(first) else 0
+    return found

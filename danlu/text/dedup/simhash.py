@@ -73,7 +73,7 @@ class SimHash:
                 spill = _spilled(shelf, masks, work / "tables")
                 with Clusters(work / "parents", shelf.size) as clusters:
                     crowded = sum(clusters.link(bucket, WINDOW, self._near) for bucket in spill.buckets())
-                    facts = write_verdicts(folder, tasks, shelf, clusters, "near_duplicate")
+                    facts = write_verdicts(folder, work, tasks, shelf, clusters, "near_duplicate")
                     if index and own.size:
                         kept = Kept(own, clusters, shelf.size - own.size)
                         index.add(key, lambda part: _write_segment(part, own, kept))

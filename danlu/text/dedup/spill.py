@@ -50,9 +50,8 @@ class Spill:
             return
         records = np.concatenate(self._waiting)
         self._waiting, self._waiting_bytes = [], 0
-        top = (
-            records["key"] << np.uint64(self._used) >> np.uint64(KEY - self._bits - 1) >> np.uint64(1)
-        )  # 64 is too far
+        # In two steps, because a shift by all 64 bits is not defined.
+        top = records["key"] << np.uint64(self._used) >> np.uint64(KEY - self._bits - 1) >> np.uint64(1)
         order = np.argsort(top.astype(np.uint16), kind="stable")  # a radix sort
         records = records[order]
         edges = np.searchsorted(top[order], np.arange(2**self._bits + 1, dtype=np.uint64))

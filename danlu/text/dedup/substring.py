@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from danlu.base.errors import UserError
 from danlu.text.corpus import Verdict
 from danlu.text.dedup.columns import Columns, Shelf, batches, place, prefix, prefixes, workplace
-from danlu.text.dedup.passages import CUT, anchors, repeats
+from danlu.text.dedup.passages import CUT, anchors, merged, repeats
 from danlu.text.dedup.sentences import sentences
 from danlu.text.dedup.spill import write_by_task
 from danlu.text.document import Document, Dropped, changed
@@ -51,32 +51,33 @@ class Substring:
                 columns.add_texts("ids", [document.id for document in batch])
 
     def decide(self, folder: Path, tasks: int) -> dict[str, Any]:
-        """Find the repeated stretches of every document and write them for each task."""
+        """Find the repeated passages of every document and write them for each task."""
         with Shelf(prefixes(folder, tasks)) as shelf, workplace(folder) as work:
-            facts = {"documents": shelf.size, "repeated_stretches": 0, "repeated_characters": 0}
-            lots = _counted(repeats(shelf, work, self.length), facts)
+            facts = {"documents": shelf.size, "repeated_passages": 0, "repeated_characters": 0}
+            lots = _counted(repeats(shelf, work, self.length), facts, self.length)
             write_by_task(folder, "cuts", shelf.bases, lots, CUT)
         return facts
 
     def apply(self, documents: Iterable[Document], folder: Path, task: int) -> Iterator[Verdict]:
         """The documents with repeated sentences cut (counted as ``repeated_sentence``), or ``left_too_short``."""
-        cuts = np.fromfile(place(prefix(folder, task), "cuts"), CUT)
+        # A document that filled lots by itself came in several, so what belongs together is put together once more.
+        cuts = merged(np.fromfile(place(prefix(folder, task), "cuts"), CUT))
         edges = np.searchsorted(cuts["row"], np.arange(int(cuts["row"].max(initial=0)) + 2))
         for row, document in enumerate(documents):
             here = cuts[edges[row] : edges[row + 1]] if row + 1 < len(edges) else cuts[:0]
             yield document, self._cut(document, here) if len(here) else document
 
     def _cut(self, document: Document, cuts: NDArray[Any]) -> Document | Dropped:
-        text = document.text
-        kept, parts = [], sentences(text)
-        for start, end in parts:
-            inner = text[start:end]
-            first, last = start + len(inner) - len(inner.lstrip()), start + len(inner.rstrip())
-            before = (
-                int(np.searchsorted(cuts["at"], first, "right")) - 1
-            )  # of the stretches it could be in, the longest
-            if first >= last or before < 0 or last > int(cuts["at"][before]) + int(cuts["count"][before]):
-                kept.append(inner)
+        text, parts, kept = document.text, sentences(document.text), list[str]()
+        begin, end = cuts["at"], cuts["at"].astype(np.int64) + cuts["count"] + self.length - 1
+        for start, stop in parts:
+            part = text[start:stop]
+            first, last = start + len(part) - len(part.lstrip()), start + len(part.rstrip())
+            passage = (
+                int(np.searchsorted(begin, first, "right")) - 1
+            )  # of those it could be in, the one that goes on longest
+            if first >= last or passage < 0 or last > end[passage]:
+                kept.append(part)
         if len(kept) == len(parts):
             return document
         left = "".join(kept).strip()
@@ -85,10 +86,11 @@ class Substring:
         return changed(document, left, {"repeated_sentence": len(parts) - len(kept)})
 
 
-def _counted(lots: Iterable[NDArray[Any]], facts: dict[str, int]) -> Iterator[NDArray[Any]]:
+def _counted(lots: Iterable[NDArray[Any]], facts: dict[str, int], length: int) -> Iterator[NDArray[Any]]:
     for lot in lots:
-        facts["repeated_stretches"] += len(lot)
-        ends = lot["at"].astype(np.int64) + lot["count"]
-        ends[:-1] = np.where(lot["row"][:-1] == lot["row"][1:], np.minimum(ends[:-1], lot["at"][1:]), ends[:-1])
-        facts["repeated_characters"] += int((ends - lot["at"]).sum())  # stretches may overlap
+        begin = lot["row"].astype(np.int64) << 32 | lot["at"]
+        end = begin + lot["count"] + length - 1
+        end[:-1] = np.minimum(end[:-1], begin[1:])  # passages may overlap
+        facts["repeated_passages"] += len(lot)
+        facts["repeated_characters"] += int((end - begin).sum())
         yield lot

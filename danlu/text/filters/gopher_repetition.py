@@ -11,8 +11,15 @@ reason                             datatrove's
 ``duplicate_paragraph_characters`` ``dup_para_char_frac``
 ``duplicate_lines``                ``dup_line_frac``
 ``duplicate_line_characters``      ``dup_line_char_frac``
-``top_2_gram`` ... 4               ``top_2_gram`` ... 4
-``duplicate_5_grams`` ... 10       ``duplicated_5_n_grams`` ... 10
+``top_2_gram``                     ``top_2_gram``
+``top_3_gram``                     ``top_3_gram``
+``top_4_gram``                     ``top_4_gram``
+``duplicate_5_grams``              ``duplicated_5_n_grams``
+``duplicate_6_grams``              ``duplicated_6_n_grams``
+``duplicate_7_grams``              ``duplicated_7_n_grams``
+``duplicate_8_grams``              ``duplicated_8_n_grams``
+``duplicate_9_grams``              ``duplicated_9_n_grams``
+``duplicate_10_grams``             ``duplicated_10_n_grams``
 =================================  ==========================
 
 dolma counts every copy of a line, the first as well; datatrove and Danlu count from the second on.

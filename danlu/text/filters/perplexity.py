@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from danlu.base.device_names import DeviceName
 from danlu.base.errors import UserError
 from danlu.base.files import atomic
 from danlu.text.corpus import Verdict
@@ -41,7 +42,7 @@ class Perplexity:
     """The most tokens that a neural model sees at once; longer documents are scored in windows that overlap by half."""
     batch: int = 16
     """Windows that it scores at once."""
-    device: str = "auto"
+    device: DeviceName = "auto"
     """auto, cpu, cuda or mps."""
 
     def __post_init__(self) -> None:
@@ -51,7 +52,7 @@ class Perplexity:
             ("maximum", self.maximum is None or self.maximum > self.minimum, "must be above minimum"),
             ("length", self.length >= 2, "must be at least 2"),
             ("batch", self.batch >= 1, "must be at least 1"),
-            ("device", self.device in ("auto", "cpu", "cuda", "mps"), "must be auto, cpu, cuda or mps"),
+            ("device", self.device in get_args(DeviceName), f"must be one of {', '.join(get_args(DeviceName))}"),
         ):
             if not valid:
                 raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")

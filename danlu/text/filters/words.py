@@ -108,7 +108,7 @@ def _jieba() -> Any:
             warnings.simplefilter("ignore")  # its source has escapes that Python warns of
             import jieba
     except ModuleNotFoundError:
-        raise MissingExtra("jieba", "zh", "cutting Chinese into words with 'jieba'") from None
+        raise MissingExtra("jieba", "chinese", "cutting Chinese into words with 'jieba'") from None
     jieba.setLogLevel(60)  # it tells on stderr that it loads its dictionary
     jieba.initialize()
     return jieba

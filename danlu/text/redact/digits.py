@@ -80,10 +80,9 @@ def in_chinese(text: str, span: Span) -> bool:
     )
 
 
-def in_row(text: str, span: Span) -> bool:
-    """Do digits stand a space or a tab away at either side, as in a table of numbers?"""
+def in_row(text: str, span: Span) -> int:
+    """At how many sides digits stand a space or a tab away, as in a table of numbers."""
     start, end = span
     left, right = text[max(0, start - 2) : start], text[end : end + 2]
-    return (len(left) == 2 and left[1] in " \t" and left[0].isdigit()) or (
-        len(right) == 2 and right[0] in " \t" and right[1].isdigit()
-    )
+    before = len(left) == 2 and left[1] in " \t" and left[0].isdigit()
+    return before + (len(right) == 2 and right[0] in " \t" and right[1].isdigit())

@@ -99,7 +99,7 @@ def _mobile(text: str, found: re.Match[str]) -> bool:
         return False
     if found["gap"]:
         return found["gap"] == "-" or hinted or not in_row(text, span)
-    return hinted or (in_chinese(text, span) and not in_row(text, span))
+    return hinted or (in_chinese(text, span) and in_row(text, span) < 2)
 
 
 def _landline(text: str, found: re.Match[str]) -> bool:

@@ -34,7 +34,7 @@ def found_in(texts: list[str], length: int, folder: Path, tasks: int) -> tuple[l
     flags = [[False] * len(text) for text in texts]
     for task, prefix in enumerate(prefixes(folder, tasks)):
         for row, at, count in np.fromfile(f"{prefix}.cuts", CUT).tolist():
-            flags[task * size + row][at : at + count] = [True] * count
+            flags[task * size + row][at : at + count + length - 1] = [True] * (count + length - 1)
     return flags, facts
 
 

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from danlu.base.errors import UserError
+from danlu.text.dedup import columns, rolling, spill
 from danlu.text.dedup.sentences import sentences
 from danlu.text.dedup.substring import Substring
 from danlu.text.document import Document, Dropped
@@ -25,14 +27,14 @@ def test_a_passage_stays_in_its_first_place_only(tasks: int, tmp_path: Path) -> 
     changes = [after.meta.get("changes") for after in found if isinstance(after, Document)]
     assert changes == [None, {"repeated_sentence": 3}, {"repeated_sentence": 3}]
     assert facts["documents"] == 3
-    assert facts["repeated_stretches"] == 2
+    assert facts["repeated_passages"] == 2
 
 
 def test_a_sentence_that_is_repeated_in_part_stays_whole(tmp_path: Path) -> None:
     first = "Alpha beta gamma delta epsilon zeta. The long passage ends here in the middle of something."
     second = "Quite another beginning, then gamma delta epsilon zeta. The long passage ends here in the middle of it."
     found, facts = run(Substring(20, left=1), documents([first, second]), tmp_path)
-    assert facts["repeated_stretches"] == 1
+    assert facts["repeated_passages"] == 1
     assert texts(found) == [first, second]
 
 
@@ -52,10 +54,25 @@ def test_length_and_left_decide(tmp_path: Path) -> None:
     assert texts(run(Substring(60, left=40), given, tmp_path / "b")[0])[1:] == ["left_too_short", "left_too_short"]
 
 
-def test_what_is_cut_still_stands_somewhere(tmp_path: Path) -> None:
-    """Every sentence of real passages, all of them copied into others and cut at odd places, is in what is left."""
+def copied() -> list[str]:
+    """Real passages, each with two others behind it that are cut at odd places."""
     own = list(passages(120, 60))
-    given = [f"{text}\n\n{own[(n * 7) % 60][n:]}\n\n{own[(n * 11) % 60][: -5 * n]}" for n, text in enumerate(own)]
+    return [f"{text}\n\n{own[(n * 7) % 60][n:]}\n\n{own[(n * 11) % 60][: -5 * n]}" for n, text in enumerate(own)]
+
+
+def test_neither_tasks_nor_memory_change_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, step = documents(copied()), Substring(100, left=1)
+    wanted, _ = run(step, given, tmp_path / "1")
+    assert run(step, given, tmp_path / "7", 7)[0] == wanted
+    monkeypatch.setattr(spill, "BUCKET", 1000)
+    monkeypatch.setattr(rolling, "PIECE", 256)
+    monkeypatch.setattr(rolling, "PLACE", np.uint64(255))
+    monkeypatch.setattr(columns.batches, "__defaults__", (1000,))
+    assert run(step, given, tmp_path / "small", 4)[0] == wanted
+
+
+def test_what_is_cut_still_stands_somewhere(tmp_path: Path) -> None:
+    given = copied()
     left = "\n".join(texts(run(Substring(100, left=1), documents(given), tmp_path)[0]))
     assert len(left) < 0.6 * sum(map(len, given))
     parts = {text[start:end].strip() for text in given for start, end in sentences(text)}
@@ -66,7 +83,7 @@ def test_a_seam_of_two_passages_stays(tmp_path: Path) -> None:
     one, two = "the first passage has no end in sight and", "goes on to say what nobody has said before it"
     given = [f"Once {one} more.", f"Twice {two} more.", f"{one} {two}."]
     found, facts = run(Substring(30, left=1), documents(given), tmp_path)
-    assert facts["repeated_stretches"] == 2
+    assert facts["repeated_passages"] == 2
     assert texts(found) == given
 
 

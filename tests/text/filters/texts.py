@@ -4,8 +4,6 @@ Shared by the tests here and by ``bench/filters.py``, which shows them to datatr
 sentences and from numbers, so it is the same everywhere.
 """
 
-import re
-
 SENTENCES = (
     "The ferry leaves the old harbour at seven, and by noon it has reached the outer islands.",
     "Most of the passengers are farmers who carry seed, tools and letters for their neighbours.",

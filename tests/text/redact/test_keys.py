@@ -64,6 +64,7 @@ def test_keys_with_a_name(text: str, found: list[str]) -> None:
         "api_key = 'your_api_key_here_1234'",
         "api_key = os.environ['API_KEY_1']",
         "token = get_token_from_request_2(request)",
+        "token = getToken22FromRequest9(request)",
         "password = hashlib.sha256(text)",
         "key: a1b2c3d4e5f6a7b8c9d0",  # whose key?
         "secret = aaaaaaaaaaaaaaaa11",  # nothing random about it

@@ -77,6 +77,8 @@ def test_the_longer_then_the_more_specific_wins() -> None:
     assert [match.kind for match in find("https://u:p4ssw0rd@mail.host.com")] == ["key"]
     resident = "11010519491231002X"
     assert [match.kind for match in find(f"电话{resident}")] == ["resident_id"]
+    assert [match.kind for match in find("secret=k3y9zhang@qq.com/Zx81")] == ["key"]  # with an address in it
+    assert [match.kind for match in find("secret=k3y9zhang@qq.com")] == ["key"]  # the same characters
 
 
 @pytest.mark.parametrize(

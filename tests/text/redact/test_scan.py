@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from danlu.text.redact.scan import LONG_RUN, scan
 
-texts = st.text(st.one_of(st.sampled_from("0123456789 -.()aZ_中，\n"), st.characters()), max_size=120)
+anything = st.text(st.one_of(st.sampled_from("0123456789 -.()aZ_中，\n"), st.characters()), max_size=120)
 
 
 @settings(max_examples=300, deadline=None)
-@given(texts)
+@given(st.one_of(anything, st.text("0123 -.a中", max_size=80)))
 def test_the_same_as_by_regular_expression(text: str) -> None:
     seen = scan(text)
     for places, fewest in ((seen.numbers, 7), (seen.dotted, 4)):
