@@ -158,7 +158,7 @@ def _spend(
         raise UserError(
             f"{max_epochs:g} epochs of the sources give {count(reach)} {unit}, and the budget is {count(budget)}",
             where=", ".join(open_sources[:5]),
-            remedy=f"Lower the budget to {reach}, raise max_epochs to {enough:g}, or add text",
+            remedy=f"Lower the budget to {reach}, raise max_epochs to {enough:.12g}, or add text",
         )
     amounts = dict.fromkeys(wanted, 0)
     left = budget

@@ -38,6 +38,7 @@ def test_marks_between_chinese(given_text: str, expected: str, places: int) -> N
         "一. 概述",
         "第三章. 结论",
         '一个"单引号没有配对',
+        "写 f(甲)的值",
         "GPT(Generative)",
         '5英寸"',
         "```\n你好,世界\n```",

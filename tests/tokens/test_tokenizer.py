@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
@@ -14,6 +14,7 @@ from danlu.tokens.tokenizer import CONFIG, FILE, TEMPLATE, Tokenizer
 @settings(max_examples=100, deadline=None)
 @given(text=st.text() | st.text("ab 12中文'\n\t", max_size=30))
 def test_transformers_gives_the_same_ids(tokenizer: Tokenizer, reference: Any, text: str) -> None:
+    assume("<|" not in text)  # transformers lets a text speak special tokens; here only the renderer can
     ids = reference.encode(text, add_special_tokens=True)
     assert ids == tokenizer.encode(text)
     assert reference.decode(ids) == text

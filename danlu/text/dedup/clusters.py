@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from danlu.base.files import atomic
 from danlu.text.corpus import Verdict
 from danlu.text.dedup.columns import BLOCK, Shelf, place, prefix
-from danlu.text.dedup.spill import ByDocument, Spill, repeated, starts
+from danlu.text.dedup.shingles import BASE
+from danlu.text.dedup.spill import Spill, repeated, starts
 from danlu.text.document import Document, Dropped
 
 LARGEST = 5  # clusters that the report names
@@ -118,7 +119,7 @@ def write_verdicts(
     """
     own = len(shelf.parts) - tasks
     begin, dropped = int(shelf.bases[own]), Counter[str]()
-    spill = ByDocument(work / "roots", ROOT, shelf.size, shelf.size - begin)
+    spill = Spill(work / "roots", ROOT, shelf.size - begin)
     for task in range(tasks):
         start, stop = int(shelf.bases[own + task]), int(shelf.bases[own + task + 1])
         with atomic(place(prefix(folder, task), "verdicts")) as file:
@@ -131,7 +132,7 @@ def write_verdicts(
                     dropped[why] += 1
                     file.write(json.dumps([number - start, why, shelf.id(root)], ensure_ascii=True) + "\n")
                 records = np.zeros(len(roots), ROOT)
-                records["doc"] = roots
+                records["key"], records["doc"] = roots.astype(np.uint64) * np.uint64(BASE), roots
                 spill.add(records)
                 clusters.rest()
     facts = {"documents": shelf.size - begin, "index_documents": begin, "dropped": dict(sorted(dropped.items()))}

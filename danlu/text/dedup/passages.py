@@ -69,7 +69,7 @@ def repeats(shelf: Shelf, work: Path, length: int) -> Iterator[Records]:
     _sort_out(single, length, None, stretches)
     single.remove()
     for lot in stretches.lots():
-        yield merged(np.rec.fromarrays([lot["doc"], lot["at"], lot["count"]], dtype=CUT))
+        yield _merged(np.rec.fromarrays([lot["doc"], lot["at"], lot["count"]], dtype=CUT))
 
 
 def _located(at: I64, piece: Piece, ends: I64, numbers: NDArray[Any], dtype: Any) -> Records:
@@ -164,8 +164,8 @@ def _sort_out(spill: Spill, length: int, new: ByDocument | None, old: ByDocument
             new.add(rows[~again])
 
 
-def merged(cuts: Records) -> Records:
-    """Windows, in any order → those that begin one place after another together, by row and place.
+def _merged(cuts: Records) -> Records:
+    """Windows → those that begin one place after another together, by row and place.
 
     Two passages that only touch, or overlap by less than a window, stay two: their seam stands nowhere else.
     """

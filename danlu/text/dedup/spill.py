@@ -26,6 +26,8 @@ KEY = 64  # bits
 class Spill:
     """Records with a field ``key`` (64 bits), in buckets under ``folder``; they keep their order within a key."""
 
+    together = False  # whether the records of one key come in one lot, however many they are
+
     def __init__(self, folder: Path, dtype: Any, expected: int, *, used: int = 0) -> None:
         """``expected`` records, about, choose how many buckets; the top ``used`` bits are the same in all keys."""
         self.dtype, self._folder, self._used = np.dtype(dtype), folder, used
@@ -74,6 +76,9 @@ class Spill:
         least, most = 2**KEY - 1, 0
         for part in self._parts(path):
             least, most = min(least, int(part["key"].min())), max(most, int(part["key"].max()))
+        if least == most and self.together:
+            yield np.fromfile(path, self.dtype)
+            return
         if least == most:
             first = np.fromfile(path, self.dtype, 1)
             for number, part in enumerate(self._parts(path)):
@@ -82,6 +87,7 @@ class Spill:
         if path not in self._divisions:
             shared = KEY - (least ^ most).bit_length()
             inner = Spill(path.with_suffix(".divided"), self.dtype, self._count(path), used=shared)
+            inner.together = self.together
             for part in self._parts(path):
                 inner.add(part)
             self._divisions[path] = inner
@@ -104,7 +110,12 @@ class Spill:
 
 
 class ByDocument(Spill):
-    """Records with a field ``doc``, given back in lots of ascending documents; a document's are in one lot together."""
+    """Records with a field ``doc``, given back in lots of ascending documents.
+
+    A document's are in one lot: whoever cuts it has to hold it anyway.
+    """
+
+    together = True
 
     def __init__(self, folder: Path, dtype: Any, documents: int, expected: int) -> None:
         super().__init__(folder, dtype, expected)

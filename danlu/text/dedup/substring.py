@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from danlu.base.errors import UserError
 from danlu.text.corpus import Verdict
 from danlu.text.dedup.columns import Columns, Shelf, batches, place, prefix, prefixes, workplace
-from danlu.text.dedup.passages import CUT, anchors, merged, repeats
+from danlu.text.dedup.passages import CUT, anchors, repeats
 from danlu.text.dedup.sentences import sentences
 from danlu.text.dedup.spill import write_by_task
 from danlu.text.document import Document, Dropped, changed
@@ -60,8 +60,7 @@ class Substring:
 
     def apply(self, documents: Iterable[Document], folder: Path, task: int) -> Iterator[Verdict]:
         """The documents with repeated sentences cut (counted as ``repeated_sentence``), or ``left_too_short``."""
-        # A document that filled lots by itself came in several, so what belongs together is put together once more.
-        cuts = merged(np.fromfile(place(prefix(folder, task), "cuts"), CUT))
+        cuts = np.fromfile(place(prefix(folder, task), "cuts"), CUT)
         edges = np.searchsorted(cuts["row"], np.arange(int(cuts["row"].max(initial=0)) + 2))
         for row, document in enumerate(documents):
             here = cuts[edges[row] : edges[row + 1]] if row + 1 < len(edges) else cuts[:0]

@@ -18,7 +18,7 @@ WIDER = {
     "big5": "big5hkscs", "cp950": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949", "tis-620": "cp874",
     "iso8859-11": "cp874",
 }  # fmt: skip
-NAMES = {"x-sjis": "cp932", "x-gbk": "gb18030", "x-euc-jp": "euc_jp", "unicode": "utf-8"}  # unknown to Python
+NAMES = {"x-sjis": "cp932", "x-gbk": "gb18030", "x-euc-jp": "euc_jp"}  # unknown to Python
 ESCAPED = {"iso2022_jp": b"\x1b", "hz": b"~{"}  # pure ASCII to look at: read only where declared and begun
 # In <meta charset=…>, <meta http-equiv=… content="text/html; charset=…">, <?xml encoding=…?>
 DECLARED = re.compile(rb"""(?:charset|<\?xml[^>]{0,80}?encoding)\s*=\s*["']?\s*([\w.:-]{2,40})""", re.IGNORECASE)
@@ -36,25 +36,26 @@ def known(label: str) -> str:
         b"a".decode(name, "replace")
     except (LookupError, ValueError):
         return ""
-    return WIDER.get(name, name)
+    return "" if name.startswith("utf") else WIDER.get(name, name)  # UTF-8 and UTF-16 are tried in any case
 
 
 def binary(data: bytes) -> bool:
     """Is this no text in any encoding? Null bytes do not count: they stand in damaged text, and in UTF-16."""
-    seen = data[: 1 << 16].replace(b"\0", b"")
+    seen = data[: 1 << 16].translate(None, b"\0")
     return len(seen) - len(seen.translate(None, UNSEEN)) > BINARY_SHARE * len(seen)
 
 
 class Decoder:
     """Decodes one file, a block of whole lines at a time.
 
-    ``legacy`` is what its lines are in that are not UTF-8 ('' while there was none); ``utf8``: there were others.
+    ``legacy`` is what its lines are in that are not UTF-8 ('' while there was none), ``here`` the same for the block
+    that was decoded last, and ``utf8`` whether there were lines of UTF-8 too.
     """
 
     def __init__(self, encoding: str = "auto", declared: str = "") -> None:
         name = "" if encoding == "auto" else codecs.lookup(encoding).name
         self.fixed = "utf-8" if name.startswith(("utf-16", "utf-32")) else name  # `narrow` has made UTF-8 of it
-        self.declared, self.legacy = declared, ""
+        self.declared, self.legacy, self.here = declared, "", ""
         self.utf8 = False
         self._odd: Counter[str] = Counter()  # lines by encoding
         self._lost = 0
@@ -62,6 +63,7 @@ class Decoder:
 
     def __call__(self, data: bytes) -> str:
         """The text of ``data``, which holds whole lines, or one."""
+        self.here = ""
         if self.fixed:
             return self._replacing(data, self.fixed)
         escape = ESCAPED.get(self.declared)
@@ -76,13 +78,8 @@ class Decoder:
 
     def whole(self, data: bytes) -> int:
         """How much of ``data`` can be decoded now, where no line ends in it: all but half a character."""
-        name = self.fixed
-        if not name:
-            try:
-                data.decode()
-                return len(data)
-            except UnicodeDecodeError as error:
-                name = "utf-8" if error.start > len(data) - 4 else self.legacy or charset.likeliest(data, self.declared)
+        name = self.fixed or ("utf-8" if _utf8(data) is not None else self.legacy)
+        name = name or charset.likeliest(data, self.declared)
         decoder = codecs.getincrementaldecoder(name)("replace")
         decoder.decode(data)
         state = decoder.getstate()[0]
@@ -99,14 +96,13 @@ class Decoder:
         return "\n".join(self._row(row, text) for row, text in zip(rows, texts, strict=True))
 
     def _row(self, row: bytes, text: str | None) -> str:
-        if text is None:
+        two_bytes = text is not None and not row.isascii() and max(text) < "\u0800"
+        if text is None or (two_bytes and self.legacy and self._by_chance(row)):
             self._odd[self.legacy] += 1
+            self.here = self.legacy
             return self._replacing(row, self.legacy)
         if "\ufffd" in text and b"\xef\xbf\xbd" not in row:
             self._lost += text.count("\ufffd")
-        if self.legacy and not row.isascii() and max(text) < "\u0800" and self._by_chance(row):
-            self._odd[self.legacy] += 1
-            return self._replacing(row, self.legacy)
         self.utf8 = self.utf8 or not row.isascii()
         return text
 
@@ -121,9 +117,8 @@ class Decoder:
 
     @property
     def found(self) -> dict[str, str]:
-        """For a document's ``meta``: the encoding, if the file was in one that is not UTF-8."""
-        name = self.legacy if not self.utf8 else ""
-        return {"encoding": name} if name else {}
+        """For a document's ``meta``: what the last block was in, if that is not UTF-8."""
+        return {"encoding": self.here} if self.here else {}
 
     def tell(self, faults: Faults) -> None:
         """Report what was mixed and what was lost."""
@@ -135,11 +130,15 @@ class Decoder:
 
 
 def _utf8(row: bytes) -> str | None:
-    """The row, if it is UTF-8 or was before a few bytes of it were damaged."""
+    """The row, if it is UTF-8, or was before it was cut off inside a character or a few bytes of it were damaged."""
     try:
         return row.decode()
-    except UnicodeDecodeError:
+    except UnicodeDecodeError as error:
         text = row.decode("utf-8", "replace")
+        # One byte of a character after ASCII alone may as well be an accented letter at the end of a line.
+        cut_off = error.reason == "unexpected end of data"
+        if cut_off and (len(row) - error.start > 1 or not row[: error.start].isascii()):
+            return text
         bad = text.count("\ufffd")
         good = len(text) - bad - len(row.translate(None, HIGH))
         return text if good > 3 * bad else None

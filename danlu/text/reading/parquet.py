@@ -59,18 +59,21 @@ def _rows(metadata: Any) -> int:
     return max(1, min(BATCH_ROWS, BATCH_BYTES * metadata.num_rows // max(1, size)))
 
 
-def _records(batch: Any) -> list[dict[str, Any]]:
-    """The rows of a batch. Strings come as bytes where one of them is not UTF-8, for the decoder to judge."""
-    try:
-        return batch.to_pylist()
-    except UnicodeDecodeError:
-        columns = {
-            name: _raw(column).to_pylist() for name, column in zip(batch.schema.names, batch.columns, strict=True)
-        }
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+def _records(batch: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a batch."""
+    columns = [_values(column) for column in batch.columns]
+    return (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*columns, strict=True))
 
 
-def _raw(column: Any) -> Any:
+def _values(column: Any) -> list[Any]:
+    """A column's values. Strings come as bytes where one of them is not UTF-8, for the decoder to judge."""
     column = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
-    string = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
-    return column.cast(pa.large_binary()) if string else column
+    if pa.types.is_timestamp(column.type):  # Python knows no nanoseconds
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    try:
+        return column.to_pylist()
+    except UnicodeDecodeError:
+        string = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        return column.cast(pa.large_binary()).to_pylist() if string else [None] * len(column)
+    except (ValueError, OverflowError):  # something nested that Python cannot express
+        return [None] * len(column)

@@ -19,7 +19,7 @@ from danlu.text.reading.settings import Reading
 from danlu.text.reading.stream import blocks
 
 BEGIN, BETWEEN = b"WARC/", b"\r\n\0 "
-NEXT = re.compile(rb"[\r\n]WARC/[01]\.\d")
+NEXT, NEXT_BYTES = re.compile(rb"WARC/[01]\.\d{1,2}\r?\n"), 12
 HEADER_BYTES = 1 << 16  # a longer one is none
 READ = frozenset(["response", "resource", "conversion"])
 PAGES, TEXTS = ("text/html", "application/xhtml+xml"), ("text/plain",)
@@ -82,11 +82,11 @@ class Window:
         self._data, self._at = data + self._data[self._at :], 0
 
     def find(self, pattern: re.Pattern[bytes], overlap: int) -> bool:
-        """Skip to one byte after where ``pattern``, of at most ``overlap`` bytes, next matches; False at the end."""
+        """Skip to where ``pattern``, of less than ``overlap`` bytes, next matches; False at the end."""
         while self._more(overlap):
             found = pattern.search(self._data, self._at)
             if found:
-                self._at = found.start() + 1
+                self._at = found.start()
                 return True
             self._at = max(self._at, len(self._data) - overlap + 1)
         return False
@@ -106,7 +106,8 @@ def records(data: Iterable[bytes], limit: int, faults: Faults) -> Iterator[tuple
         if isinstance(record, str):
             if not faults.cut:  # half a record where the data broke off has been told
                 faults.bad(number, "malformed WARC record", record)
-            if not window.find(NEXT, 9):
+            window.skip(1)  # it may stand at the beginning of a bad one
+            if not window.find(NEXT, NEXT_BYTES):
                 return
         elif record.length > limit and record.headers.get("warc-type") in READ:
             faults.bad(number, "longer than max_record_bytes")
@@ -130,8 +131,9 @@ def _record(window: Window, limit: int) -> Record | str:
         short = len(data) < size
     else:
         short = window.skip(size) < size
-    after = window.look(16).lstrip(BETWEEN)
-    if short or (after and not after.startswith(BEGIN)):
+    after = window.look(16)
+    ends = after.startswith(b"\r\n\r\n") or after.lstrip(BETWEEN).startswith(BEGIN) or not after.strip(BETWEEN)
+    if short or not ends:
         if window.returned < RETURNS * limit:
             window.put_back(data)  # a wrong length may have swallowed the beginning of the next record
         return "shorter than its Content-Length" if short else "does not end with its Content-Length"

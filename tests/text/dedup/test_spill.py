@@ -1,6 +1,7 @@
 """Groups that pass through files are those of a dictionary, however uneven the keys."""
 
 from collections import defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,11 +69,14 @@ def test_lots_come_by_document_and_are_written_by_task(tmp_path: Path, monkeypat
     monkeypatch.setattr(module, "BUCKET", 600)
     kind, cut = np.dtype([*RECORD.descr, ("value", "<u4")]), np.dtype([("row", "<u4"), ("value", "<u4")])
     rng = np.random.default_rng(1)
-    docs, values = rng.integers(0, 50, 900), rng.integers(0, 1000, 900)
+    docs, values = np.append(rng.integers(0, 50, 800), [7] * 100), rng.integers(0, 1000, 900)
     spill = ByDocument(tmp_path / "s", kind, 50, 900)
     spill.add(np.rec.fromarrays([np.zeros(900), docs, values], dtype=kind))
     lots = list(spill.lots())
     assert len(lots) > 5
+    assert [len({*docs} & {*other}) for docs, other in pairwise([lot["doc"].tolist() for lot in lots])] == [0] * (
+        len(lots) - 1
+    )
     order = np.concatenate([lot["doc"] for lot in lots])
     assert (np.diff(order.astype(int)) >= 0).all()
     bases = np.array([0, 20, 20, 49, 50])

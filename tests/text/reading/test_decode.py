@@ -75,7 +75,7 @@ def test_what_is_declared_wins_unless_it_fits_clearly_worse() -> None:
 
 @pytest.mark.parametrize(
     ("label", "expected"),
-    [("UTF-8", "utf-8"), ("gb2312", "gb18030"), ("GBK", "gb18030"), ("x-sjis", "cp932"), ("iso-8859-1", "cp1252"), ("'latin1' ", "cp1252"),
+    [("UTF-8", ""), ("utf-16", ""), ("gb2312", "gb18030"), ("GBK", "gb18030"), ("x-sjis", "cp932"), ("iso-8859-1", "cp1252"), ("'latin1' ", "cp1252"),
      ("ks_c_5601-1987", "cp949"), ("big5", "big5hkscs"), ("windows-1251", "cp1251"), ("klingon", ""), ("", ""), ("rot13", ""), ("a\0", "")],
 )  # fmt: skip
 def test_labels(label: str, expected: str) -> None:
@@ -88,7 +88,9 @@ def test_lines_of_two_encodings() -> None:
     encodings = ["utf-8", "gb18030", "ascii", "utf-8", "gb18030"]
     data = b"\n".join(line.encode(encoding) for line, encoding in zip(given_lines, encodings, strict=True))
     assert decoder(data) == "\n".join(given_lines)
-    assert decoder.found == {}
+    assert decoder.found == {"encoding": "gb18030"}
+    assert decoder("统一码".encode()) == "统一码"
+    assert decoder.found == {}  # of what was decoded last
     assert told(decoder) == ["F: 2 lines not in UTF-8 like the others, read as gb18030"]
 
 
@@ -119,6 +121,20 @@ def test_a_damaged_spot_costs_a_character_and_not_the_line() -> None:
     assert found.startswith("这一行")
     assert found.endswith("其余的都好")
     assert told(decoder) == [f"F: {found.count(chr(0xFFFD))} characters that could not be decoded, replaced by U+FFFD"]
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ("图书".encode()[:-1], "图\ufffd"),
+        (b"tea: \xe8\x8c", "tea: \ufffd"),  # cut off inside a character
+        ("图书".encode()[:-2], "图\ufffd"),
+        (b"caf\xe9", "café"),  # as likely an accented letter
+        ("“图”\n".encode() + b"caf\xe9\nend", "“图”\ncafé\nend"),
+    ],
+)
+def test_text_that_was_cut_off_inside_a_character(data: bytes, expected: str) -> None:
+    assert Decoder()(data) == expected
 
 
 def test_a_fixed_encoding_tells_what_it_lost() -> None:

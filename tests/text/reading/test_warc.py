@@ -28,6 +28,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "x.warc"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # warcio leaves its spool files open
 @pytest.mark.parametrize("packed", [False, True])
 def test_what_warcio_writes(tmp_path: Path, packed: bool) -> None:
     writer = pytest.importorskip("warcio.warcwriter", reason="warcio, the reference writer, is not installed")
@@ -102,7 +103,7 @@ def chunked(data: bytes, size: int = 10) -> bytes:
 def test_chunks() -> None:
     assert unchunked(chunked(PAGE)) == PAGE
     assert unchunked(PAGE) == PAGE  # the crawler has taken them out and left the header
-    assert unchunked(chunked(PAGE)[:40]) == PAGE[:23]  # broken off
+    assert unchunked(chunked(PAGE)[:40]) == PAGE[:20]  # broken off
     assert unchunked(b"5\nhello\n0\n") == b"hello"
 
 
@@ -173,7 +174,7 @@ def lengthened(data: bytes, length: str) -> bytes:
         (b"\r\n\r\n\0\0\0\xff\r\n", "no header"),
         (lengthened(response(PAGE), "10"), "does not end with its Content-Length"),
         (lengthened(response(PAGE), "500"), "does not end with its Content-Length"),
-        (lengthened(response(PAGE), "99999999"), "shorter than its Content-Length"),
+        (lengthened(response(PAGE), "9999999"), "shorter than its Content-Length"),
         (lengthened(response(PAGE), "-5"), "Content-Length '-5'"),
         (lengthened(response(PAGE), ""), "Content-Length ''"),
         (lengthened(response(PAGE), "1" * 40), "Content-Length '11111111111111111111'"),
@@ -207,9 +208,9 @@ def test_a_file_of_false_headers_ends(path: Path) -> None:
 
 
 def test_line_feeds_alone_and_folded_headers(path: Path) -> None:
-    data = response(PAGE, "text/html;\r\n charset=utf-8").replace(b"\r\n", b"\n")
-    data = lengthened(data, str(len(data.partition(b"\n\n")[2]) - 2)).replace(b"\r\n", b"\n")
-    assert [d.text for d in read(path, data)[0]] == [PAGE.decode()]
+    block = b"HTTP/1.0 200 OK\nContent-Type: text/html;\n\tcharset=windows-1250\n\n" + "żółw".encode("cp1250")
+    head = b"WARC/0.18\nWARC-Type: response\nContent-Type: application/http;\n msgtype=response\nContent-Length: %d\n\n"
+    assert [d.text for d in read(path, (head % len(block) + block + b"\n\n") * 2)[0]] == ["żółw"] * 2
 
 
 @pytest.mark.parametrize("size", [1, 13, 64])
