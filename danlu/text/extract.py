@@ -1,164 +1,143 @@
-"""HTML to text. The built-in extractor needs nothing but the standard library; trafilatura is there on request.
+"""HTML to text: the step `Extract`, and the function `extract` that it runs in a process of its own.
 
-The built-in one keeps what stands in the body, block by block: it drops scripts, styles and navigation, but it does
-not judge which block is the article. Left out as well: a time limit for each page.
+Danlu's extractor (`danlu.text.extraction`) is the default: `bench/extract.py` measured it better than trafilatura and
+resiliparse on every set of pages with known text, and it needs no library. The two are here on request.
 """
 
-import re
+import sys
 from dataclasses import dataclass, replace
-from html.parser import HTMLParser
+from functools import lru_cache
 from typing import Literal, get_args
 
-from danlu.base.errors import MissingExtra, UserError
+from danlu.base.errors import UserError
 from danlu.text.document import Document, Dropped
+from danlu.text.extraction import content, worker
+from danlu.text.extraction.facts import facts
+from danlu.text.extraction.markup import parse
+from danlu.text.extraction.render import render
 
-Extractor = Literal["builtin", "trafilatura"]
+Extractor = Literal["builtin", "trafilatura", "resiliparse"]
+Favour = content.Favour
 
-# fmt: off
-UNSEEN = frozenset(["script", "style", "template", "noscript", "svg", "iframe", "object", "select", "textarea"])
-FURNITURE = frozenset(["nav", "header", "footer", "aside", "form", "button", "dialog", "menu"])
-PARAGRAPHS = frozenset(["p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "ul", "ol", "dl", "table",
-                        "figure", "section", "article", "main", "hr", "details", "address"])
-LINES = frozenset(["div", "br", "li", "dt", "dd", "tr", "caption", "figcaption", "summary", "legend", "option", "body"])
-# fmt: on
-SPACE = re.compile(r"[ \t\n\r\f\xa0]+")
+PIP = {
+    "trafilatura": "pip install trafilatura lxml_html_clean",  # the second is what it forgets to ask for
+    "resiliparse": "pip install resiliparse",
+}
 
 
 @dataclass(frozen=True)
 class Extract:
-    """Turn documents that are HTML into text; others pass."""
+    """Turn pages (documents whose ``meta["format"]`` is ``html``) into the text that a reader came for.
+
+    The page's title, declared language and date go into ``meta`` as ``title``, ``declared_language`` and ``date``.
+    """
 
     extractor: Extractor = "builtin"
-    """What finds the text: Danlu's own, or trafilatura, which has to be installed."""
+    """What finds the text: Danlu's own, or a library that has to be installed."""
+    favour: Favour = "balanced"
+    """What to favour in doubt: precision (leave out what may be no contents) or recall (keep what may be)."""
+    seconds: float = 10.0
+    """Processor time that a page may take; one that takes longer is dropped."""
+    megabytes: int = 4096
+    """Memory that extraction may take; a page that needs more is dropped."""
 
     def __post_init__(self) -> None:
-        """A `UserError` for a wrong setting, or for a library that is not installed."""
-        if self.extractor not in get_args(Extractor):
-            raise UserError(f"must be one of {', '.join(get_args(Extractor))}", where="recipe: extractor")
-        extract("", self.extractor)
+        """A `UserError` names the first key whose value makes no sense."""
+        for key, valid, rule in (
+            ("extractor", self.extractor in get_args(Extractor), f"must be one of {', '.join(get_args(Extractor))}"),
+            ("favour", self.favour in get_args(Favour), f"must be one of {', '.join(get_args(Favour))}"),
+            ("seconds", self.seconds > 0, "must be above 0"),
+            ("megabytes", self.megabytes >= 256, "must be at least 256"),
+        ):
+            if not valid:
+                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
 
     def __call__(self, document: Document) -> Document | Dropped:
-        """The document as text with its title, or ``no_content``."""
+        """The text, or ``extract_timeout``, ``extract_failed`` or ``no_content``; no page stays as it is."""
         if document.meta.get("format") != "html":
             return document
-        text, title = extract(document.text, self.extractor)
-        if not text.strip():
+        child = _child(self.extractor, self.favour, self.seconds, self.megabytes)
+        try:
+            text, *found = child.ask([document.text])
+        except worker.Timeout:
+            return Dropped("extract_timeout", f"{self.seconds:g} s were not enough")
+        except worker.Crash as crash:
+            return Dropped("extract_failed", str(crash))
+        if not text:
             return Dropped("no_content")
         meta = {key: value for key, value in document.meta.items() if key != "format"}
-        return replace(document, text=text, meta=meta | ({"title": title} if title else {}))
+        return replace(document, text=text, meta={**meta, **dict(zip(found[::2], found[1::2], strict=True))})
+
+    @property
+    def restarts(self) -> int:
+        """How often a page ended the process that extracts for this step in this process."""
+        return _child(self.extractor, self.favour, self.seconds, self.megabytes).restarts
 
 
-def extract(html: str, extractor: Extractor = "builtin") -> tuple[str, str]:
-    """(text, title) of a page; either may be empty. Broken markup never raises."""
+@lru_cache(maxsize=8)
+def _child(extractor: Extractor, favour: Favour, seconds: float, megabytes: int) -> worker.Child:
+    _check(extractor)
+    return worker.Child((extractor, favour, str(seconds), str(megabytes)))
+
+
+def serve() -> None:
+    """What the process runs that `Extract` starts."""
+    extractor, favour, seconds, megabytes = worker.receive(sys.stdin.buffer) or ("builtin", "balanced", "1", "256")
+    _page("<p>warm", extractor, favour)  # the limits are for a page and not for imports
+    worker.answer_all(lambda question: _page(question[0], extractor, favour), float(seconds), int(megabytes))
+
+
+def _page(html: str, extractor: str, favour: str) -> list[str]:
+    """The text of a page, then names and values of what it says about itself."""
+    text, found = _extracted(html, extractor, favour)
+    return [text, *(string for pair in found.items() for string in pair)]
+
+
+def extract(html: str, extractor: Extractor = "builtin", favour: Favour = "balanced") -> tuple[str, str]:
+    """(text, title) of a page, in this process and without limits; either may be empty. Broken markup never raises."""
+    _check(extractor)
+    text, found = _extracted(html, extractor, favour)
+    return text, found.get("title", "")
+
+
+def _extracted(html: str, extractor: str, favour: str) -> tuple[str, dict[str, str]]:
+    if not html.strip():
+        return "", {}
+    tree = parse(html)
+    found = facts(html, tree)
     if extractor == "trafilatura":
-        return _trafilatura(html)
-    page = _parse(html, UNSEEN | FURNITURE)
-    # A <nav> that is never closed swallows the page; then its furniture is better than nothing.
-    return (page if page[0] else (_parse(html, UNSEEN)[0], page[1])) if html.strip() else ("", "")
+        return _trafilatura(html, favour), found
+    if extractor == "resiliparse":
+        return _resiliparse(html, favour), found
+    return render(tree, content.select(tree, favour)), found  # type: ignore[arg-type]
 
 
-def _parse(html: str, dropped: frozenset[str]) -> tuple[str, str]:
-    page = _Page(dropped)
-    # The parser searches for the end of every open tag anew; after the last ">" there is none to be found, and a
-    # page of "<a <a <a" would take it minutes.
-    last = html.rfind(">") + 1
-    page.feed(html[:last] + html[last:].replace("<", "&lt;"))
-    page.close()
-    return page.text(), SPACE.sub(" ", "".join(page.title)).strip()
-
-
-def _trafilatura(html: str) -> tuple[str, str]:
+def _check(extractor: str) -> None:
+    """A `UserError` with the pip line if the library is not installed, or is and cannot be imported."""
     try:
-        import trafilatura
-    except ModuleNotFoundError:
-        raise MissingExtra("trafilatura", "text", "extractor 'trafilatura'") from None
-    page = trafilatura.bare_extraction(html, include_comments=False, with_metadata=True)
-    return (str(page.text or ""), str(page.title or "")) if page is not None else ("", "")
+        if extractor == "trafilatura":
+            import trafilatura  # noqa: F401
+        elif extractor == "resiliparse":
+            import resiliparse  # noqa: F401
+    except ImportError as error:
+        remedy = f"Install it with: {PIP[extractor]}"
+        raise UserError(f"extractor '{extractor}' is not installed ({error})", remedy=remedy) from None
 
 
-class _Page(HTMLParser):
-    """Events in, text out. It keeps no tree, so depth costs nothing."""
+def _trafilatura(html: str, favour: str) -> str:
+    import trafilatura
 
-    def __init__(self, dropped: frozenset[str]) -> None:
-        super().__init__(convert_charrefs=True)
-        self.dropped = dropped
-        self.title: list[str] = []
-        self._out: list[str] = []
-        self._breaks = 0  # line feeds owed before the next text
-        self._space = False  # a space owed before the next text
-        self._skipping, self._skip_depth = "", 0
-        self._pre = 0
-        self._in_title = False
+    text = trafilatura.extract(
+        html,
+        include_comments=False,
+        favor_precision=favour == "precision",
+        favor_recall=favour == "recall",
+    )
+    return text or ""
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self._skipping:
-            self._skip_depth += tag == self._skipping
-        elif tag in self.dropped:
-            self._skipping, self._skip_depth = tag, 1
-            self._break(1)
-        elif tag == "title":
-            self._in_title = True
-        else:
-            self._pre += tag == "pre"
-            self._block(tag)
-            if tag == "li":
-                self._text("- ")
-            elif tag in ("td", "th"):
-                self._space = True
 
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if not self._skipping and tag not in self.dropped and tag != "title":
-            self._block(tag)
+def _resiliparse(html: str, favour: str) -> str:
+    from resiliparse.extract.html2text import extract_plain_text
 
-    def handle_endtag(self, tag: str) -> None:
-        if self._skipping:
-            self._skip_depth -= tag == self._skipping
-            if self._skip_depth == 0:
-                self._skipping = ""
-        elif tag == "title":
-            self._in_title = False
-        else:
-            self._pre = max(0, self._pre - (tag == "pre"))
-            self._block(tag)
-
-    def handle_data(self, data: str) -> None:
-        if self._skipping:
-            return
-        if self._in_title:
-            self.title.append(data)
-        elif self._pre:
-            self._text(data)
-        else:
-            words = SPACE.sub(" ", data)
-            self._space = self._space or words.startswith(" ")
-            if words.strip(" "):
-                self._text(words.strip(" "))
-                self._space = words.endswith(" ")
-
-    def parse_html_declaration(self, i: int) -> int:
-        """``<![unknown[`` raises in the standard library (bpo-32876); a browser takes it for a comment."""
-        try:
-            return super().parse_html_declaration(i)
-        except AssertionError:
-            return self.parse_bogus_comment(i)
-
-    def _block(self, tag: str) -> None:
-        if tag in PARAGRAPHS:
-            self._break(2)
-        elif tag in LINES:
-            self._break(1)
-
-    def _break(self, lines: int) -> None:
-        self._breaks, self._space = max(self._breaks, lines), False
-
-    def _text(self, text: str) -> None:
-        if self._breaks and self._out:
-            self._out.append("\n" * self._breaks)
-        elif self._space and self._out:
-            self._out.append(" ")
-        self._breaks, self._space = 0, False
-        self._out.append(text)
-
-    def text(self) -> str:
-        """Everything seen so far."""
-        return "".join(self._out).strip("\n")
+    text: str = extract_plain_text(html, main_content=favour != "recall", alt_texts=False, preserve_formatting=True)
+    return text.strip()

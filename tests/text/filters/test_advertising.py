@@ -1,6 +1,5 @@
 """Selling, spam and page furniture are found, in Chinese and English, and clean text is left alone."""
 
-import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
+from danlu.base.recipe import from_dict, to_dict
 from danlu.text.document import Document
 from danlu.text.filters import advertising_terms
 from danlu.text.filters.advertising import Advertising
@@ -153,8 +153,8 @@ def test_senseless_settings_are_named(change: dict[str, float]) -> None:
         Advertising(**change)  # type: ignore[arg-type]
 
 
-def test_pickled() -> None:
-    assert pickle.loads(pickle.dumps(Advertising()))(Document(LINES, "a:1", "a")).text == LINES
+def test_it_travels_as_plain_values() -> None:
+    assert from_dict(Advertising, to_dict(Advertising()))(Document(LINES, "a:1", "a")).text == LINES
 
 
 @settings(max_examples=300, deadline=None)

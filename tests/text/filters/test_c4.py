@@ -1,6 +1,5 @@
 """C4's rules decide, and change texts, as datatrove's do."""
 
-import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
+from danlu.base.recipe import from_dict, to_dict
 from danlu.text.document import Document
 from danlu.text.filters import c4
 from danlu.text.filters.c4 import C4Paragraphs, C4Quality, fineweb
@@ -106,8 +106,8 @@ def test_senseless_settings_are_named(change: dict[str, int]) -> None:
         C4Paragraphs(minimum=0)
 
 
-def test_pickled() -> None:
-    assert pickle.loads(pickle.dumps(C4Quality())) == C4Quality()
+def test_it_travels_as_plain_values() -> None:
+    assert from_dict(C4Quality, to_dict(C4Quality())) == C4Quality()
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,6 +1,5 @@
 """FineWeb's own rules decide as datatrove's do; code and paper differ in one threshold."""
 
-import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
+from danlu.base.recipe import from_dict, to_dict
 from danlu.text.document import Document
 from danlu.text.filters import fineweb
 from danlu.text.filters.fineweb import FineWebQuality, mandarin, paper
@@ -89,9 +89,9 @@ def test_senseless_settings_are_named(change: dict[str, object]) -> None:
         FineWebQuality(**change)  # type: ignore[arg-type]
 
 
-def test_a_step_is_pickled_and_leaves_the_document_alone() -> None:
+def test_a_step_travels_as_plain_values_and_leaves_the_document_alone() -> None:
     document = Document(PROSE, "a:1", "a")
-    assert pickle.loads(pickle.dumps(FineWebQuality()))(document) is document
+    assert from_dict(FineWebQuality, to_dict(FineWebQuality()))(document) is document
 
 
 @settings(max_examples=200, deadline=None)

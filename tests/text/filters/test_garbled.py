@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import pickle
 from dataclasses import replace
 
 import pytest
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
+from danlu.base.recipe import from_dict, to_dict
 from danlu.text.document import Document
 from danlu.text.filters.garbled import Garbled
 from tests.text.filters.judged import clean, reason
@@ -112,8 +112,8 @@ def test_senseless_settings_are_named(change: dict[str, float]) -> None:
         Garbled(**change)  # type: ignore[arg-type]
 
 
-def test_pickled() -> None:
-    assert pickle.loads(pickle.dumps(Garbled()))(Document(LINES, "a:1", "a")).text == LINES
+def test_it_travels_as_plain_values() -> None:
+    assert from_dict(Garbled, to_dict(Garbled()))(Document(LINES, "a:1", "a")).text == LINES
 
 
 @settings(max_examples=300, deadline=None)

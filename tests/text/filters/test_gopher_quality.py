@@ -1,6 +1,5 @@
 """Gopher's quality rules decide as datatrove's do, and every threshold is passed strictly."""
 
-import pickle
 from dataclasses import replace
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
+from danlu.base.recipe import from_dict, to_dict
 from danlu.text.document import Document
 from danlu.text.filters import gopher_quality
 from danlu.text.filters.gopher_quality import GopherQuality, mandarin
@@ -87,8 +87,8 @@ def test_the_detail_says_how_far_and_the_language_whom() -> None:
     assert reason(GopherQuality(language="en"), "short", language="en") == "too_few_words"
 
 
-def test_a_step_is_pickled_and_leaves_the_document_alone() -> None:
-    step = pickle.loads(pickle.dumps(GopherQuality()))
+def test_a_step_travels_as_plain_values_and_leaves_the_document_alone() -> None:
+    step = from_dict(GopherQuality, to_dict(GopherQuality()))
     document = Document(PROSE, "a:1", "a")
     assert step(document) is document
 

@@ -1,6 +1,5 @@
 """Gopher's repetition rules decide as datatrove's do."""
 
-import pickle
 from dataclasses import fields, replace
 
 import pytest
@@ -8,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
+from danlu.base.recipe import from_dict, to_dict
 from danlu.text.document import Document
 from danlu.text.filters import gopher_repetition
 from danlu.text.filters.gopher_repetition import GopherRepetition, mandarin
@@ -78,9 +78,9 @@ def test_mandarin_without_jieba_agrees_where_it_should() -> None:
     assert {name for name in found if bool(found[name]) != bool(MANDARIN[name])} <= {"too short", "verse"}
 
 
-def test_a_step_is_pickled_and_leaves_the_document_alone() -> None:
+def test_a_step_travels_as_plain_values_and_leaves_the_document_alone() -> None:
     document = Document(PROSE, "a:1", "a")
-    assert pickle.loads(pickle.dumps(GopherRepetition()))(document) is document
+    assert from_dict(GopherRepetition, to_dict(GopherRepetition()))(document) is document
 
 
 @pytest.mark.parametrize("change", [{"top_2_gram": 1.5}, {"duplicate_lines": -0.1}, {"words": "latin"}])
