@@ -20,6 +20,7 @@ COMMANDS = {
     "quality": ("danlu.recipes.quality", "TrainQuality", "run", "good and bad texts → a classifier for danlu clean"),
     "tokenizer": ("danlu.recipes.tokenizer", "TrainTokenizer", "run", "clean documents → a tokenizer"),
     "tokenize": ("danlu.recipes.tokenizer", "Tokenize", "tokenize", "clean documents → token shards"),
+    "import": ("danlu.recipes.importing", "Import", "run", "a GGUF file → a model directory"),
     "mix": ("danlu.recipes.mix", "Mix", "run", "token shards of several sources → a mixture"),
     "pretrain": ("danlu.recipes.pretrain", "Pretrain", "run", "token shards → a language model"),
     "sft": ("danlu.recipes.sft", "Sft", "run", "a model and conversations → a chat model"),
