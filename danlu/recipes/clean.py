@@ -47,7 +47,7 @@ from danlu.text.filters.language import Language
 from danlu.text.filters.length import Length
 from danlu.text.filters.perplexity import Perplexity, PerplexityBatches
 from danlu.text.filters.quality import Quality
-from danlu.text.filters.top_share import TopShare
+from danlu.text.filters.top_share import Bands, TopShare
 from danlu.text.filters.toxicity import Toxicity, ToxicWords
 from danlu.text.filters.url import UrlFilter
 from danlu.text.normalize import Normalize
@@ -141,6 +141,8 @@ class Clean:
     """A language model's judgement."""
     top_share: TopShare = TopShare()
     """Keep the best share by a number that another step wrote down."""
+    bands: Bands = Bands()
+    """Sort into bands by such a number, as CCNet does by perplexity, and keep some."""
     redact: Redact = Redact()
     """Private data."""
     exact: Exact = Exact()

@@ -9,6 +9,7 @@ from pathlib import Path
 from danlu.recipes.clean import Clean, steps
 from danlu.text.corpus import CorpusStep
 from danlu.text.document import Document, Dropped, Step
+from danlu.text.filters.perplexity import PerplexityBatches, PerplexityStep
 from danlu.text.read import parts, read_part
 from danlu.text.report import Funnel
 
@@ -37,7 +38,8 @@ def explain(recipe: Clean, file: Path) -> Iterator[str]:
 def way(document: Document, chosen: Mapping[str, Step | CorpusStep]) -> Iterator[str]:
     """One document through the steps until it is dropped."""
     yield f"{document.id}: {len(document.text)} characters, {_known(document)}"
-    for name, step in chosen.items():
+    for name, asked in chosen.items():
+        step = PerplexityStep(asked.settings, asked.scorer) if isinstance(asked, PerplexityBatches) else asked
         if isinstance(step, CorpusStep):
             yield f"  {name:<22} judges a document by all the others; not asked here"
             continue

@@ -20,6 +20,7 @@ from danlu.recipes.clean import Clean, steps
 from danlu.text import cluster
 from danlu.text import job as jobs
 from danlu.text.composition import Composition
+from danlu.text.decontaminate import Decontaminate
 from danlu.text.document import Document
 from danlu.text.job import Job
 from danlu.text.read import Part, parts, read_part, tasks
@@ -95,6 +96,7 @@ def run(recipe: Clean) -> tuple[Job, Funnel, dict[str, Any]]:
                 _decide(made, number)
         engine.work(len(made.segments) - 1, jobs.balance(made))
     funnel, composition = gather(made)
+    funnel.facts |= {name: step.facts() for name, step in made.steps.items() if isinstance(step, Decontaminate)}
     funnel.problem_count += len(problems := plan(recipe)[1])
     funnel.problems = problems + funnel.problems
     return made, funnel, composition

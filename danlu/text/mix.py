@@ -63,7 +63,7 @@ class Plan:
         rows = [f"  {'source':<{width}} {'holds':>8} {'share':>7} {self.unit:>8} {'epochs':>7}"]
         for part in self.parts:
             share = part.amount / self.budget
-            capped = "  capped" if share < part.wanted * (1 - 1e-6) else ""
+            capped = "  capped" if part.amount < part.wanted * self.budget - 1 else ""  # 1 is for rounding
             rows.append(
                 f"  {set_cell_size(part.name, width)} {count(part.size):>8} {share:>7.1%} "
                 f"{count(part.amount):>8} {part.epochs:>7.2f}{capped}"

@@ -24,9 +24,12 @@ Places = NDArray[np.int64]
 SPACE, WORD, SINGLE, MARK, INVISIBLE = range(5)
 CHUNK = 1 << 15  # characters at a time: the arrays stay in the processor's cache
 LAST = 0x20000  # the tables' end; from here to 0x3FFFF there are only Chinese characters
+# Scripts without spaces between words (Unicode blocks): Thai, Lao, Myanmar and its extensions, Khmer; kana, bopomofo,
+# ideographs, Yi; half-width kana.
 UNSPACED = (
     (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029),
-    (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF),
+    (0x3040, 0x312F), (0x31A0, 0x31BF), (0x31F0, 0x31FF), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA000, 0xA48F),
+    (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0xF900, 0xFAFF), (0xFF66, 0xFF9D),
 )  # fmt: skip
 UNSEEN = (0xAD, *range(0x300, 0x370), *range(0x200B, 0x2010), *range(0xFE00, 0xFE10), 0xFEFF)
 FOLLOWING = 0x9E3779B97F4A7C15  # of a unit in a run; odd, or the first units of a long run would be shifted out
@@ -103,14 +106,24 @@ def units(text: str, *, marks: bool = False) -> Units:
 
 
 def _chunks(text: str) -> Iterator[tuple[int, int]]:
-    """Cut at white space, so that no word is; a "word" of 16,384 characters may be."""
+    """Cut between words; a "word" of 16,384 characters may be cut."""
     start = 0
     while len(text) - start > CHUNK:
         half, end = start + CHUNK // 2, start + CHUNK
-        end = max(text.rfind(" ", half, end), text.rfind("\n", half, end)) + 1 or end
+        end = max(text.rfind(" ", half, end), text.rfind("\n", half, end)) + 1 or _seam(text, half, end)
         yield start, end
         start = end
     yield start, len(text)
+
+
+def _seam(text: str, half: int, end: int) -> int:
+    """The last place before ``end`` that is in no word, for texts that go on without a space."""
+    kinds = _tables().kinds[0]
+    for place in range(end, half, -1):
+        around = (int(kinds[min(ord(character), LAST)]) for character in text[place - 1 : place + 1])
+        if any(kind not in (WORD, INVISIBLE) for kind in around):
+            return place
+    return end
 
 
 def _chunk(text: str, offset: int, marks: bool) -> Units:

@@ -1,10 +1,13 @@
 """HTML to text: what a page says, in lines as it shows them, whatever the markup."""
 
+from typing import Literal
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.text.extract import extract
+from danlu.text.document import Document
+from danlu.text.extract import Extract, extract
 
 PAGE = """<!doctype html><html><head><title>Salt &amp; Sea</title><style>p{color:red}</style>
 <script>if (a < b) { alert("no") }</script></head><body>
@@ -62,10 +65,15 @@ def test_nothing_crashes(parts: list[str]) -> None:
     assert isinstance(title, str)
 
 
-def test_trafilatura_on_request() -> None:
-    pytest.importorskip("trafilatura", reason="the extra 'text' is not installed", exc_type=ImportError)
+@pytest.mark.parametrize("library", ["trafilatura", "resiliparse"])
+def test_libraries_on_request(library: Literal["trafilatura", "resiliparse"]) -> None:
+    pytest.importorskip(library, reason="the extra 'extraction' is not installed", exc_type=ImportError)
     article = "".join(f"<p>Paragraph {n} says something about the sea and its salt, at length.</p>" for n in range(9))
-    text, title = extract(f"<html><head><title>Sea</title></head><body><nav>Home</nav>{article}</body>", "trafilatura")
+    page = f"<html><head><title>Sea</title></head><body><nav>Home</nav>{article}</body>"
+    text, title = extract(page, library)
     assert "Paragraph 3 says" in text
     assert "Home" not in text
     assert title == "Sea"
+    found = Extract(extractor=library)(Document(page, "", "", {"format": "html"}))
+    assert isinstance(found, Document)
+    assert found.text == text

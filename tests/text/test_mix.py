@@ -97,6 +97,8 @@ def test_the_table_says_what_a_person_has_to_know() -> None:
     assert re.fullmatch(r"  古籍 +100\.0k +40\.0% +800\.0k +8\.00  capped", lines[1])
     assert re.fullmatch(r"  web +50\.0M +60\.0% +1\.2M +0\.02", lines[2])
     assert "古籍 is read 8.0 times" in lines[-1]
+    uncapped = plan({"a": 8062, "b": 2842}, 20_000, temperature=3, max_epochs=4)  # rounding takes half a token from a
+    assert "capped" not in "".join(uncapped.lines())
     assert made.to_dict()["parts"][0] == {
         "name": "古籍", "size": 100_000, "amount": 800_000, "wanted": 0.5, "share": 0.4, "epochs": 8.0
     }  # fmt: skip

@@ -98,6 +98,8 @@ def test_chunks_leave_no_trace() -> None:
     assert len(" ".join(words)) > 4 * CHUNK
     chinese = "天地玄黄" * CHUNK
     assert units(chinese).hashes.tolist() == units("天地玄黄").hashes.tolist() * CHUNK
+    mixed = "用PyTorch训练" * CHUNK  # no space anywhere, and a word at every border
+    assert units(mixed).hashes.tolist() == units("用PyTorch训练").hashes.tolist() * CHUNK
 
 
 @pytest.mark.parametrize(

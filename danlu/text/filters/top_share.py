@@ -8,6 +8,7 @@ task wrote, however many documents there are. Documents without a number are dro
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,7 +49,7 @@ def group(document: Document, within: Within) -> str:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Ranked(ABC):
     """What the two steps share: the number, which end of it is better, and who competes with whom."""
 
     key: str = "quality"
@@ -66,13 +67,13 @@ class Ranked:
             if getattr(self, name) not in choices:
                 raise UserError(f"must be one of {', '.join(choices)}", where=f"recipe: {name}")
 
+    @abstractmethod
     def shares(self) -> tuple[float, ...]:
         """Where to cut, rising: the parts of the documents that are better than each cut."""
-        raise NotImplementedError
 
+    @abstractmethod
     def verdict(self, document: Document, band: int) -> Document | Dropped:
         """What becomes of a document below ``band`` of the cuts."""
-        raise NotImplementedError
 
     def look(self, documents: Iterable[Document], folder: Path, task: int) -> None:
         """Write the rank and the group of each document that has a number."""

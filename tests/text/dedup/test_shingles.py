@@ -1,31 +1,22 @@
 """Tokens, shingles and sets are what a slow loop over characters and Python's integers make of a text."""
 
-import unicodedata
+import itertools
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu.text.dedup import shingles as module
-from danlu.text.dedup.shingles import BASE, UNSPACED, distinct, factors, letters, shingles, tokens
+from danlu.text.dedup.shingles import distinct, factors, shingles, tokens
+from danlu.text.units import units
 
 TEXTS = st.lists(st.text(st.sampled_from("abAB1 .\n\0é中文字ひカ한ไ\ud800\u0301𠀀"), max_size=30), max_size=6)
 
 
 def by_hand(text: str) -> list[str]:
-    """Words, or single characters of a script without spaces, in small letters."""
-    found, word = list[str](), ""
-    for character in [*text, " "]:
-        alone = any(first <= ord(character) <= last for first, last in UNSPACED)
-        if unicodedata.category(character)[0] not in "LMN" or alone:
-            found += [word] if word else []
-            word = ""
-            if alone and unicodedata.category(character)[0] in "LMN":
-                found.append(character.casefold())
-        else:
-            word += character.casefold() if len(character.casefold()) == 1 else character
-    return found
+    """The text cut where each unit begins."""
+    starts = [*units(text).starts.tolist(), len(text)]
+    return [text[begin:end] for begin, end in itertools.pairwise(starts)]
 
 
 def mixed(value: int) -> int:
@@ -34,13 +25,8 @@ def mixed(value: int) -> int:
     return value ^ value >> 31
 
 
-def token_hash(token: str) -> int:
-    codes = [int(letters()[ord(character)]) for character in token]
-    return mixed(sum(code * pow(BASE, place, 2**64) for place, code in enumerate(codes)) % 2**64)
-
-
 def hashes_by_hand(text: str, width: int) -> list[int]:
-    words = [token_hash(token) for token in by_hand(text)]
+    words = [int(units(token).hashes[0]) for token in by_hand(text)]
     odd = [int(factor) for factor in factors(width)]
     starts = range(max(len(words) - width + 1, min(len(words), 1)))
     return [mixed(sum(w * f for w, f in zip(words[s : s + width], odd, strict=False)) % 2**64) for s in starts]
@@ -48,12 +34,11 @@ def hashes_by_hand(text: str, width: int) -> list[int]:
 
 @settings(max_examples=150, deadline=None)
 @given(TEXTS)
-def test_tokens_are_those_of_a_loop(texts: list[str]) -> None:
+def test_tokens_are_the_units_of_each_text_alone(texts: list[str]) -> None:
     hashes, ends = tokens(texts)
-    wanted = [by_hand(text) for text in texts]
-    assert np.diff(ends, prepend=0).tolist() == [len(words) for words in wanted]
-    flat = [word for words in wanted for word in words]
-    assert len(set(zip(flat, hashes.tolist(), strict=True))) == len(set(flat)) == len(set(hashes.tolist()))
+    assert [part.tolist() for part in np.split(hashes, ends[:-1])][: len(texts)] == [
+        units(text).hashes.tolist() for text in texts
+    ]
 
 
 @settings(max_examples=100, deadline=None)
@@ -78,22 +63,12 @@ def test_chinese_goes_by_characters_and_english_by_words() -> None:
     assert len(tokens(["用 PyTorch 训练 models"])[0]) == 5
 
 
-def test_a_long_text_is_hashed_in_pieces_that_leave_no_trace() -> None:
+def test_a_long_text_leaves_no_trace_of_its_pieces() -> None:
     assert len(set(tokens(["word " * 40_000])[0].tolist())) == 1
     assert len(set(tokens(["字" * 200_000])[0].tolist())) == 1
-    hashes, ends = tokens(["a" * (3 * module.PIECE), "word"])  # a token longer than a piece
+    hashes, ends = tokens(["a" * 10_000, "word"])
     assert ends.tolist() == [1, 2]
     assert hashes[1] == tokens(["word"])[0][0]
-
-
-def test_a_very_long_text_goes_in_parts_that_cut_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = ["Some words of seven letters and 一些汉字 in a row. " * 40, "", "short one", "word " * 300]
-    wanted = [part.tolist() for part in tokens(texts)]
-    monkeypatch.setattr(module, "LONG", 100)
-    assert [part.tolist() for part in tokens(texts)] == wanted
-    monkeypatch.setattr(module, "REACH", 0)
-    assert len(tokens(["字" * 1000])[0]) == 1000
-    assert len(tokens(["a" * 1000])[0]) == 10  # nowhere to cut a word of that length
 
 
 @settings(max_examples=50, deadline=None)
