@@ -32,6 +32,13 @@ class MissingExtra(UserError):
         )
 
 
+def require(settings: object, *rules: tuple[str, bool, str]) -> None:
+    """A `UserError` for the first rule of (key, does it hold?, what the rule is) that does not hold in a recipe."""
+    for key, holds, rule in rules:
+        if not holds:
+            raise UserError(f"{rule}, found {getattr(settings, key)!r}", where=f"recipe: {key}")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A remedy that names what was probably meant, or lists what there is."""
     known = sorted(names)

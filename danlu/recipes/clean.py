@@ -19,7 +19,7 @@ import tyro
 
 from danlu.base import artifact
 from danlu.base.artifact import Artifact
-from danlu.base.errors import UserError, nearest
+from danlu.base.errors import UserError, nearest, require
 from danlu.base.files import remove, write_text
 from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
@@ -160,14 +160,13 @@ class Clean:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("validation_share", 0 <= self.validation_share < 1, "must be at least 0 and below 1"),
             ("workers", self.workers >= 0, "must be at least 0"),
             ("task_megabytes", self.task_megabytes > 0, "must be above 0"),
             ("document_seconds", self.document_seconds > 0, "must be above 0"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
         names = [f.name for f in fields(self) if is_dataclass(getattr(self, f.name)) and f.name != "reading"]
         for key in ("steps", "without"):
             for name in getattr(self, key):

@@ -19,7 +19,7 @@ import tyro
 
 from danlu.base import artifact
 from danlu.base.artifact import Artifact
-from danlu.base.errors import UserError, nearest
+from danlu.base.errors import UserError, nearest, require
 from danlu.base.files import remove, sha256
 from danlu.base.progress import say
 from danlu.base.recipe import UNCHANGING
@@ -59,14 +59,13 @@ class Mix:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("tokens", len(self.tokens) > 0, "needs at least one directory of token shards"),
             ("by", self.by in get_args(By), f"must be one of {', '.join(get_args(By))}"),
             ("temperature", self.temperature > 0, "must be above 0"),
             ("max_epochs", self.max_epochs is None or self.max_epochs > 0, "must be above 0"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
         if self.weights and self.temperature != 1.0:
             raise UserError("weights and a temperature cannot both decide", where="recipe", remedy="Give one of them")
         if self.budget != "0":

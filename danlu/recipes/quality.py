@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from danlu.base import artifact
 from danlu.base.artifact import Artifact
-from danlu.base.errors import UserError
+from danlu.base.errors import UserError, require
 from danlu.base.files import remove
 from danlu.base.progress import count, say, track
 from danlu.base.recipe import UNCHANGING
@@ -62,7 +62,8 @@ class TrainQuality:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("kind", self.kind in ("linear", "ngram"), "must be linear or ngram"),
             ("good", len(self.good) > 0, "needs at least one file, folder, pattern or package:NAME"),
             ("bad", self.kind == "ngram" or len(self.bad) > 0, "needs at least one file, folder or pattern"),
@@ -74,9 +75,7 @@ class TrainQuality:
             ("held_out", 0 < self.held_out < 1, "must be above 0 and below 1"),
             ("order", 1 <= self.order <= 16, "must be between 1 and 16"),
             ("least", self.least >= 1, "must be at least 1"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
 
 def sources(recipe: TrainQuality) -> dict[str, Path]:

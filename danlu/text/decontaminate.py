@@ -26,7 +26,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from danlu.base.errors import UserError
+from danlu.base.errors import UserError, require
 from danlu.text.document import Document, Dropped, changed
 from danlu.text.evalsets import Item, file_of, items
 from danlu.text.stamp import stamp
@@ -94,15 +94,14 @@ class Decontaminate:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("words", self.words > ANCHOR_WORDS, f"must be above {ANCHOR_WORDS}"),
             ("characters", self.characters > ANCHOR_CHARACTERS, f"must be above {ANCHOR_CHARACTERS}"),
             ("least_overlap", 0 <= self.least_overlap <= 1, "must be between 0 and 1"),
             ("mode", self.mode in ("drop", "cut", "mark"), "must be drop, cut or mark"),
             ("remain", self.remain >= 0, "must be at least 0"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
     def facts(self) -> dict[str, Any]:
         """What is looked for: sets, items, runs, and how many items are too short. Raises `UserError` for bad files."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from danlu.base.errors import UserError
+from danlu.base.errors import require
 from danlu.text import punctuation
 from danlu.text.boilerplate import FRAMES, Frame, drop_lines, own
 from danlu.text.document import Document, Dropped, changed
@@ -79,15 +79,14 @@ class Normalize:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("width", self.width in get_args(Width), f"must be one of {', '.join(map(repr, get_args(Width)))}"),
             ("spaces", self.spaces in get_args(Spaces), f"must be one of {', '.join(map(repr, get_args(Spaces)))}"),
             ("repeats", self.repeats >= 0, "must be at least 0"),
             ("boilerplate", set(self.boilerplate) <= set(FRAMES), f"must be of {', '.join(FRAMES)}"),
             ("markup", set(self.markup) <= set(MARKUPS), f"must be of {', '.join(MARKUPS)}"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
         if self.lines:
             own(self.lines)  # a wrong pattern is told before the first document
 

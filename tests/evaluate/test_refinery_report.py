@@ -130,7 +130,7 @@ def test_no_script_runs_in_a_browser(page: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     title = re.search(r"<title>(.*)</title>", done.stdout)
     assert title is not None
-    assert "refinery report" in title[1]
+    assert "Danlu report" in title[1]
 
 
 @pytest.mark.parametrize("left_out", ["composition", "funnel", "both"])

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from danlu.base.errors import UserError
+from danlu.base.errors import require
 from danlu.text.corpus import Verdict
 from danlu.text.dedup.columns import Columns, Shelf, batches, place, prefix, prefixes, workplace
 from danlu.text.dedup.spill import ByDocument, Spill, repeated, starts, write_by_task
@@ -46,15 +46,14 @@ class Lines:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("unit", self.unit in get_args(Unit), "must be line or paragraph"),
             ("more_than", 1 <= self.more_than <= 100_000, "must be between 1 and 100000"),
             ("keep", self.keep in get_args(Keep), "must be first or none"),
             ("least", self.least >= 1, "must be at least 1"),
             ("left", self.left >= 1, "must be at least 1"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
     def look(self, documents: Iterable[Document], folder: Path, task: int) -> None:
         """Write the hashes of each document's lines, and ids."""

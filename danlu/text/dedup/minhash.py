@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from danlu.base.errors import UserError
+from danlu.base.errors import require
 from danlu.text.corpus import Verdict
 from danlu.text.dedup.clusters import Clusters, apply_verdicts, write_verdicts
 from danlu.text.dedup.columns import Columns, Shelf, batches, prefix, prefixes, workplace
@@ -54,7 +54,8 @@ class MinHash:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("threshold", 0 < self.threshold <= 1, "must be above 0 and at most 1"),
             ("shingle", 1 <= self.shingle <= 100, "must be between 1 and 100"),
             ("permutations", 1 <= self.permutations <= 4096, "must be between 1 and 4096"),
@@ -63,9 +64,7 @@ class MinHash:
             ("rows", 0 <= self.rows <= 4096, "must be between 0 and 4096"),
             ("rows", (self.rows == 0) == (self.bands == 0), "must be given together with bands, or both be 0"),
             ("window", self.window >= 1, "must be at least 1"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
         self.shape()
 
     def shape(self) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from danlu.base.errors import UserError
+from danlu.base.errors import require
 from danlu.text.corpus import Verdict
 from danlu.text.dedup.clusters import Clusters, apply_verdicts, write_verdicts
 from danlu.text.dedup.columns import Columns, Shelf, batches, prefix, prefixes, workplace
@@ -49,12 +49,11 @@ class SimHash:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("distance", 0 <= self.distance <= 16, "must be between 0 and 16"),
             ("shingle", 1 <= self.shingle <= 100, "must be between 1 and 100"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
     def look(self, documents: Iterable[Document], folder: Path, task: int) -> None:
         """Write hashes and ids."""

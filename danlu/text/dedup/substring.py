@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from danlu.base.errors import UserError
+from danlu.base.errors import require
 from danlu.text.corpus import Verdict
 from danlu.text.dedup.columns import Columns, Shelf, batches, place, prefix, prefixes, workplace
 from danlu.text.dedup.passages import CUT, anchors, repeats
@@ -34,12 +34,11 @@ class Substring:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("length", 10 <= self.length <= 10_000, "must be between 10 and 10000"),
             ("left", self.left >= 1, "must be at least 1"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
     def look(self, documents: Iterable[Document], folder: Path, task: int) -> None:
         """Write anchors, texts and ids."""

@@ -19,7 +19,7 @@ from typing import Any, get_args
 import numpy as np
 
 from danlu.base.device_names import DeviceName
-from danlu.base.errors import UserError
+from danlu.base.errors import require
 from danlu.base.files import atomic
 from danlu.text.corpus import Verdict
 from danlu.text.document import Document, Dropped
@@ -47,15 +47,14 @@ class Perplexity:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
+        require(
+            self,
             ("minimum", self.minimum >= 0, "must be at least 0"),
             ("maximum", self.maximum is None or self.maximum > self.minimum, "must be above minimum"),
             ("length", self.length >= 2, "must be at least 2"),
             ("batch", self.batch >= 1, "must be at least 1"),
             ("device", self.device in get_args(DeviceName), f"must be one of {', '.join(get_args(DeviceName))}"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
     def judge(self, document: Document, bits: float) -> Document | Dropped:
         """The document with its number, or ``perplexity_low`` or ``perplexity_high``."""

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from danlu.base.errors import UserError
+from danlu.base.errors import UserError, require
 from danlu.text.document import Document, Dropped
 from danlu.text.filters.quality import probability
 from danlu.text.filters.toxic_words import listed
@@ -54,13 +54,12 @@ class ToxicWords:
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
-        for key, valid, rule in (
-            ("files", self.own_list or self.files, "must name a file where own_list is off"),
+        require(
+            self,
+            ("files", self.own_list or bool(self.files), "must name a file where own_list is off"),
             ("max_share", 0 <= self.max_share <= 1, "must be between 0 and 1"),
             ("least", self.least >= 1, "must be at least 1"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
     def __call__(self, document: Document) -> Document | Dropped:
         """The document, with what was met under ``toxic_words`` (category → number), or ``toxic_words``."""

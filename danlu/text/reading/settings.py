@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from danlu.base.errors import UserError
+from danlu.base.errors import require
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class Reading:
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
         names = (self.id_columns, self.url_columns, self.date_columns, self.title_columns)
-        for key, valid, rule in (
+        require(
+            self,
             ("text_column", self.text_column != "", "must not be empty"),
             ("id_columns", all(self.id_columns), "must not hold an empty name"),
             ("url_columns", all(self.url_columns), "must not hold an empty name"),
@@ -48,9 +49,7 @@ class Reading:
             ("max_record_bytes", self.max_record_bytes >= 1, "must be at least 1"),
             ("max_decompressed_bytes", self.max_decompressed_bytes >= 1, "must be at least 1"),
             ("max_ratio", self.max_ratio >= 1, "must be at least 1"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
 
 def _is_encoding(name: str) -> bool:

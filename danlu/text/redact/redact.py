@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from danlu.base.errors import UserError
+from danlu.base.errors import require
 from danlu.text.document import Document, Dropped, changed
 from danlu.text.redact import contact, identity, keys, names, network, payment, phone
 from danlu.text.redact.scan import Scan, Span, scan
@@ -114,7 +114,8 @@ class Redact:
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
         shown = self.placeholder.replace("{kind}", "")
-        for key, valid, rule in (
+        require(
+            self,
             ("kinds", len(self.kinds) > 0, "needs at least one kind"),
             ("kinds", set(self.kinds) <= set(KINDS), f"must be of {', '.join(KINDS)}"),
             ("kinds", len(self.kinds) == len(set(self.kinds)), "names a kind twice"),
@@ -123,9 +124,7 @@ class Redact:
             ("placeholder", len(shown) <= 40, "must not be longer than 40 characters"),
             ("salt", self.how != "hash" or self.salt != "", "must be given where how is 'hash'"),
             ("drop_from", self.drop_from >= 1, "must be at least 1"),
-        ):
-            if not valid:
-                raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        )
 
     def __call__(self, document: Document) -> Document | Dropped:
         """The document without private data, or ``private`` if it has ``drop_from`` finds or more."""
