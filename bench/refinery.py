@@ -47,14 +47,20 @@ def paragraphs() -> list[str]:
     from danlu.text import packages
 
     found = [block for name in ("python", "numpy", "torch") for document in packages.documents(name)
-             for block in document.text.split("\n\n") if len(block) > 150]  # fmt: skip
+             for block in document.text.split("\n\n") if len(block) > 150 and _is_prose(block)]  # fmt: skip
     return sorted(set(found))
+
+
+def _is_prose(block: str) -> bool:
+    """Words, and not code or a table of parameters: the heuristics would drop those, and little would be left to do."""
+    words = block.split()
+    return sum(word.strip(".,;:()'\"").isalpha() for word in words) > 0.9 * len(words)
 
 
 def documents(size: int, seed: int = 0) -> Iterator[str]:
     """JSONL lines of about ``size`` bytes in all: a tenth copies, a tenth near-duplicates of a recent document."""
     rng, blocks, recent, made = random.Random(seed), paragraphs(), list[str](), 0
-    words = sorted({word for block in blocks[:5000] for word in block.split()})
+    words = sorted({word for block in blocks for word in block.split() if word.isalpha()})
     number = 0
     while made < size:
         kind = rng.random()

@@ -69,9 +69,9 @@ class Bar:
     def _line(self) -> str:
         left = ""
         if self.total:
-            elapsed = time.monotonic() - self._began
-            remaining = elapsed / max(self.done - self._skipped, 1e-9) * max(self.total - self.done, 0)
-            left = f" of {count(self.total)} ({self.done / self.total:.0%}, {duration(remaining)} left)"
+            done, elapsed = self.done - self._skipped, time.monotonic() - self._began
+            remaining = f", {duration(elapsed / done * max(self.total - self.done, 0))} left" if done else ""
+            left = f" of {count(self.total)} ({self.done / self.total:.0%}{remaining})"
         return f"  {self.title}: {count(self.done)}{left} {self.unit}, {self._rate()} {self.note}".rstrip()
 
     def close(self) -> None:

@@ -83,3 +83,10 @@ def test_without_a_total(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 def test_text_is_text_and_not_markup(capsys: pytest.CaptureFixture[str]) -> None:
     say("[bold]丹[/bold] [/nothing] :fire:")
     assert capsys.readouterr().err == "[bold]丹[/bold] [/nothing] :fire:\n"
+
+
+def test_nothing_done_yet_is_no_reason_to_guess(capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = Bar("cleaning", 4, "tasks")
+    drawn._said -= 60
+    drawn.advance(0, note="7 documents")
+    assert capsys.readouterr().err == "  cleaning: 0 of 4 (0%) tasks, 0 tasks/s 7 documents\n"
