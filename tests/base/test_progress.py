@@ -86,7 +86,7 @@ def test_text_is_text_and_not_markup(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_nothing_done_yet_is_no_reason_to_guess(capsys: pytest.CaptureFixture[str]) -> None:
-    drawn = Bar("cleaning", 4, "tasks")
+    drawn = progress.Bar("cleaning", 4, "tasks")
     drawn._said -= 60
     drawn.advance(0, note="7 documents")
     assert capsys.readouterr().err == "  cleaning: 0 of 4 (0%) tasks, 0 tasks/s 7 documents\n"
