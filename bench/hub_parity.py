@@ -31,7 +31,7 @@ def tiny(folder: Path) -> Path:
     from danlu.model.config import ModelConfig
     from danlu.model.transformer import Transformer
     from danlu.recipes.training import save_chat_model
-    from danlu.tokens.train import train_bpe
+    from danlu.tokens.training.train import train_bpe
 
     tokenizer = train_bpe(["a few words of text to learn from"] * 4, 300)
     shape = {"layers": 2, "width": 32, "heads": 2, "kv_heads": 1, "head_width": 16, "feedforward": 64}

@@ -18,12 +18,15 @@ COMMANDS = {
     "chain": ("danlu.recipes.chain", "Chain", "run", "the whole road on your own data"),
     "clean": ("danlu.recipes.clean", "Clean", "command", "raw files → clean documents"),
     "quality": ("danlu.recipes.quality", "TrainQuality", "run", "good and bad texts → a classifier for danlu clean"),
-    "tokenizer": ("danlu.recipes.tokenizer", "TrainTokenizer", "run", "clean documents → a tokenizer"),
-    "tokenize": ("danlu.recipes.tokenizer", "Tokenize", "tokenize", "clean documents → token shards"),
+    "tokenizer train": ("danlu.recipes.tokenizer", "TrainTokenizer", "run", "text → a tokenizer"),
+    "tokenizer extend": ("danlu.recipes.extend", "Extend", "run", "a model and text → the model with more tokens"),
+    "tokenizer report": ("danlu.recipes.tokenizer_report", "TokenizerReport", "run", "tokenizers side by side"),
+    "tokenize": ("danlu.recipes.tokenize", "Tokenize", "run", "clean documents → token shards"),
     "import": ("danlu.recipes.importing", "Import", "run", "a GGUF file → a model directory"),
     "mix": ("danlu.recipes.mix", "Mix", "run", "token shards of several sources → a mixture"),
     "pretrain": ("danlu.recipes.pretrain", "Pretrain", "run", "token shards → a language model"),
     "sft": ("danlu.recipes.sft", "Sft", "run", "a model and conversations → a chat model"),
+    "merge": ("danlu.recipes.merge", "Merge", "run", "an adapter and its base → one model directory"),
     "preferences": ("danlu.recipes.preferences", "SamplePreferences", "run", "a chat model → preference pairs"),
     "dpo": ("danlu.recipes.dpo", "Dpo", "run", "a chat model and preference pairs → a better one"),
     "eval": ("danlu.recipes.evaluation", "Evaluate", "run", "a model → numbers"),
@@ -40,13 +43,15 @@ some (flags given beside them win), --fresh starts over where an unfinished or f
 traceback of an error."""
 
 
-def usage() -> str:
-    """What ``danlu --help`` prints."""
+def usage(group: str = "") -> str:
+    """What ``danlu --help`` prints, or ``danlu GROUP --help`` for the commands of two words that begin with it."""
     from danlu import __version__
 
-    rows = "\n".join(f"  {name:<12} {what}" for name, (_, _, _, what) in COMMANDS.items())
+    begin = f"{group} " * bool(group)
+    shown = {name.removeprefix(begin): row[-1] for name, row in COMMANDS.items() if name.startswith(begin)}
+    rows = "\n".join(f"  {name:<{max(map(len, shown))}}  {what}" for name, what in shown.items())
     title = f"danlu {__version__} (丹炉): raw text to a language model"
-    return f"{title}\n\nusage: danlu COMMAND [options]\n\n{rows}\n\n{GENERAL}"
+    return f"{title}\n\nusage: danlu {begin}COMMAND [options]\n\n{rows}\n\n{GENERAL}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -62,8 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    if given[0] in groups() and given[1:2] in ([], ["-h"], ["--help"]):
+        print(usage(given[0]))
+        return 0 if len(given) > 1 else 2
     try:
-        dispatch(given[0], given[1:])
+        dispatch(*named(given))
         return 0
     except UserError as error:
         return fail(str(error), debug)
@@ -86,6 +94,17 @@ def fail(sentence: str, debug: bool) -> int:
         traceback.print_exc()
     print(f"danlu: {sentence}", file=sys.stderr)
     return 2
+
+
+def groups() -> set[str]:
+    """The first words of commands of two words."""
+    return {name.split()[0] for name in COMMANDS if " " in name}
+
+
+def named(given: list[str]) -> tuple[str, list[str]]:
+    """The command, of one word or two, and its arguments."""
+    words = 2 if given[0] in groups() else 1
+    return " ".join(given[:words]), given[words:]
 
 
 def dispatch(command: str, arguments: list[str]) -> None:

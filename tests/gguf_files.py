@@ -13,7 +13,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from danlu.tokens.chat import CHATML
 from danlu.tokens.tokenizer import Tokenizer
-from danlu.tokens.train import train_bpe
+from danlu.tokens.training.train import train_bpe
 
 gguf = pytest.importorskip("gguf", reason="gguf, which writes the files, is not installed")
 

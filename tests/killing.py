@@ -231,11 +231,14 @@ def stages(folder: Path) -> dict[str, list[str]]:
         return out
 
     clean = made("clean", danlu("clean", folder / "text"))
-    words = made("tokenizer", danlu("tokenizer", "--data", clean, "--vocab-size", 400))
+    words = made("tokenizer", danlu("tokenizer", "train", clean, "--vocab-size", 400))
     tokens = made("tokens", danlu("tokenize", "--data", clean, "--tokenizer", words))
     row = ("--length", 64, "--batch-tokens")
     pretrain = danlu("pretrain", "--data", tokens, "--tokens", "60K", *SHAPE, *row, 512, *OFTEN, "--precision", "bf16")
     base = made("base", pretrain)
+    # Three stages of six steps and more, the old documents read again beside the same ones.
+    stages = ("--new-rows-from", 280, "--stages.new-rows", 0.3, "--stages.embeddings", 0.3, "--replay", tokens)
+    again = danlu("pretrain", "--from", base, "--data", tokens, "--tokens", "30K", *stages, *row, 512, *OFTEN)
     chats, pairs = folder / "chats.jsonl", folder / "pairs.jsonl"
     sft = danlu("sft", "--model", base, "--chats", chats, "--epochs", 8, *row, 512, *OFTEN, "--precision", "fp32")
     chat = made("chat", sft)
@@ -244,7 +247,9 @@ def stages(folder: Path) -> dict[str, list[str]]:
     rest = ("--length", 64, "--tokens", "40K", "--precision", "fp32", "--set", *CHANGES)
     return {
         "pretrain": pretrain,
+        "continued": [*again, "--precision", "bf16"],
         "sft": sft,
+        "lora": [*sft, "--method", "lora", "--lora.rank", "4", "--lora.dropout", "0.2"],
         "dpo": danlu(*dpo, "--precision", "bf16"),
         "chain": danlu(*chain, *rest),
     }

@@ -32,13 +32,13 @@ RIVER = (
     ),
     Room(
         "tokens",
-        1600,
+        4400,
         "documents → ids → batches",
         "tokenizer training, the one chat renderer, shards, packing, batches",
     ),
     Room(
         "model",
-        2600,
+        4100,
         "ids → hidden → logits",
         "the transformer and its switches, caches, Hugging Face directories",
     ),
@@ -52,11 +52,11 @@ RIVER = (
     ),
     Room(
         "evaluate",
-        1700,
+        2000,
         "weights → is it good?",
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
-    Room("recipes", 3800, "wires everything", "one file a stage, presets, the chain"),
+    Room("recipes", 4900, "wires everything", "one file a stage, presets, the chain"),
 )
 
 

@@ -19,7 +19,7 @@ from danlu.base import artifact
 from danlu.base.errors import UserError
 from danlu.base.files import existing, write_text
 from danlu.base.progress import count, duration
-from danlu.evaluate import refinery_report
+from danlu.evaluate import refinery_report, tokenizer_report
 from danlu.evaluate.page import cell, is_interval, is_number, render, size, tables, words
 from danlu.evaluate.plots import draw, points, training_plots
 
@@ -64,12 +64,16 @@ class Headline(NamedTuple):
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` and ``run/plots/*.png`` of a stage directory or a chain of them.
 
-    A cleaning stage alone has a page of its own, that of `danlu.evaluate.refinery_report`, which says more. Call it
-    after the manifest is written, or the page becomes one of the stage's hashed outputs.
+    A cleaning stage alone has a page of its own, that of `danlu.evaluate.refinery_report`, which says more, and so has
+    a comparison of tokenizers. Call it after the manifest is written, or the page becomes one of the stage's hashed
+    outputs.
     """
     stages = gather(existing(run))
     if not stages:
         raise UserError("holds no stage that Danlu made", where=run, remedy="Give the directory of a stage or a chain")
+    numbers = _read_json(run / tokenizer_report.NUMBERS)
+    if stages[0].path == run and stages[0].kind == "tokenizer-report" and isinstance(numbers, dict):
+        return tokenizer_report.write(run, numbers)
     funnel = _read_json(run / "funnel.json")
     if stages[0].path == run and stages[0].kind == "clean" and isinstance(funnel, dict):
         return refinery_report.write(run, funnel, _read_json(run / "composition.json") or {}, stages[0].metrics)

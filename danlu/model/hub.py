@@ -24,6 +24,7 @@ from danlu.model.transformer import Transformer
 
 SHARD_BYTES = 2 * 10**9
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"  # a directory with it holds an adapter and not a model: danlu.model.adapters
 MAX_LENGTH = "max_position_embeddings"  # by the name max_length transformers understands, and refuses, another thing
 DAMAGED = "The file is damaged: make or copy it again"
 LLAMA_NAMES = (
@@ -162,8 +163,17 @@ def _write_weights(tensors: dict[str, Tensor], path: Path) -> None:
         write_text(path / INDEX, _json({"metadata": {"total_size": total}, "weight_map": weight_map}))
 
 
+def is_adapter(path: Path) -> bool:
+    """Does the directory hold an adapter? transformers asks the same."""
+    return (path / ADAPTER).is_file()
+
+
 def read_config(path: Path) -> ModelConfig:
-    """The configuration of a model directory."""
+    """The configuration of a model directory, or of what an adapter makes of its base."""
+    if is_adapter(path):
+        from danlu.model.adapters.loading import adapter_config
+
+        return adapter_config(path)
     existing(path / "config.json", remedy="Give a model directory: one with config.json and model.safetensors")
     try:
         values = json.loads((path / "config.json").read_text(encoding="utf-8"))
@@ -173,11 +183,19 @@ def read_config(path: Path) -> ModelConfig:
 
 
 def load_model(path: Path) -> Transformer:
-    """Read a model directory. Damage (truncation, flipped bits, missing tensors) is named, never loaded."""
+    """Read a model directory. Damage (truncation, flipped bits, missing tensors) is named, never loaded.
+
+    An adapter's directory becomes its base with the adapter merged in: a model like any other, to use or to train on.
+    """
+    if is_adapter(path):
+        from danlu.model.adapters.loading import open_adapter
+        from danlu.model.adapters.merging import merge
+
+        return merge(open_adapter(path))
     config = read_config(path)
     tensors = {}
     for file in _weight_files(path):
-        _check_hash(path, file)
+        check_hash(path, file)
         try:
             tensors.update(load_file(file))
         except (SafetensorError, OSError, struct.error) as error:
@@ -203,7 +221,7 @@ def _weight_files(path: Path) -> list[Path]:
     return [existing(path / WEIGHTS, remedy="Give a model directory: one with config.json and model.safetensors")]
 
 
-def _check_hash(path: Path, file: Path) -> None:
+def check_hash(path: Path, file: Path) -> None:
     """Where a manifest says what the file was, hold it to that: safetensors itself notices no flipped bit."""
     artifact = find(path)
     expected = artifact.manifest["outputs"].get(file.name) if artifact else None

@@ -16,7 +16,7 @@ from danlu.base.device_names import DeviceName, Precision
 from danlu.base.errors import UserError, nearest
 from danlu.base.progress import duration, say
 from danlu.base.recipe import UNCHANGING, from_dict, to_dict
-from danlu.recipes import clean, dpo, evaluation, gates, preferences, pretrain, publish, sft, tokenizer
+from danlu.recipes import clean, dpo, evaluation, gates, preferences, pretrain, publish, sft, tokenize, tokenizer
 
 SAMPLED = "sampled"
 
@@ -92,10 +92,9 @@ def nodes(chain: Chain) -> list[Node]:
         return out / name
 
     cleaned = add("clean", clean.Clean, clean, clean.run, inputs=chain.text, seed=chain.seed)
-    words = add(
-        "tokenizer", tokenizer.TrainTokenizer, tokenizer, tokenizer.run, data=cleaned, vocab_size=chain.vocab_size
-    )
-    tokens = add("tokens", tokenizer.Tokenize, tokenizer, tokenizer.tokenize, data=cleaned, tokenizer=words)
+    learnt = {"data": (str(cleaned),), "vocab_size": chain.vocab_size}
+    words = add("tokenizer", tokenizer.TrainTokenizer, tokenizer, tokenizer.run, **learnt)
+    tokens = add("tokens", tokenize.Tokenize, tokenize, tokenize.run, data=cleaned, tokenizer=words)
     shape = {"size": chain.size, "length": chain.length, "tokens": chain.tokens}
     base = last = add("pretrain", pretrain.Pretrain, pretrain, pretrain.run, data=tokens, **shape, **machine)
     measured: dict[str, Any] = {"text": cleaned}

@@ -17,7 +17,7 @@ class Chat:
     """Talk with a model; without a terminal, every line of standard input is answered by itself."""
 
     model: Annotated[Path, tyro.conf.Positional]
-    """A model directory with a chat template."""
+    """A model directory with a chat template; an adapter's is merged into its base."""
     system: str = ""
     """A system message that opens the conversation."""
     temperature: float = 0.7

@@ -32,7 +32,7 @@ class Evaluate:
     """Measure a model on held-out data."""
 
     model: Annotated[Path, tyro.conf.Positional] = field(metadata=UNCHANGING)
-    """A model directory."""
+    """A model directory; an adapter's is merged into its base."""
     text: Path | None = field(default=None, metadata=UNCHANGING)
     """What `danlu clean` wrote: its validation documents are scored, and compressed by xz for comparison."""
     base: Path | None = field(default=None, metadata=UNCHANGING)

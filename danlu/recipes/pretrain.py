@@ -1,8 +1,18 @@
-"""Token shards → a language model."""
+"""Token shards → a language model, new or trained on.
+
+    danlu pretrain --data runs/tokens --size 30M
+    danlu pretrain --from runs/smollm2-zh --data runs/tokens-zh --replay runs/tokens-en --tokens 20M
+
+The second trains a model of the Llama family on (`danlu.recipes.continuing`): after an extension of its vocabulary the
+new rows learn first, then the embeddings, then everything.
+"""
 
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
 
 from danlu.base import artifact
 from danlu.base.artifact import Artifact
@@ -15,6 +25,7 @@ from danlu.recipes.sizes import parse_count, sized
 from danlu.train.settings import OptimizerSettings
 
 STAGE = "pretrain"
+SIZE, REWARM, REPLAY_SHARE = "10M", 0.1, 0.25
 
 
 @dataclass(frozen=True)
@@ -60,22 +71,49 @@ class Shape:
         return dataclasses.replace(config, **given)
 
 
+@dataclass(frozen=True)
+class Stages:
+    """Shares of the steps in which only a part of a model that is trained on learns; in what they leave, all does."""
+
+    new_rows: float | None = None
+    """Only the rows of new tokens; unset is 0.1, or 0 where there are none."""
+    embeddings: float | None = None
+    """Only the input and output embedding; unset is 0.1, or 0 where no row is new."""
+
+    def __post_init__(self) -> None:
+        shares = [value for value in (self.new_rows, self.embeddings) if value is not None]
+        if any(not 0 <= value <= 1 for value in shares) or sum(shares) > 1:
+            raise UserError("new_rows and embeddings are shares: between 0 and 1, together at most 1")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(Training):
-    """Train a language model from scratch on token shards."""
+    """Train a language model on token shards: a new one, or with --from one that there is."""
 
     data: Path = field(metadata=UNCHANGING)
     """Token shards: what `danlu tokenize` or, of several sources, `danlu mix` wrote."""
     out: Path = field(default=Path("runs/pretrain"), metadata=UNCHANGING)
     """The directory to write."""
-    size: str = "10M"
+    from_model: Annotated[Path | None, tyro.conf.arg(name="from")] = field(default=None, metadata=UNCHANGING)
+    """A model directory of the Llama family to train on, with its tokenizer; its shape is its own."""
+    size: str = SIZE
     """About how many parameters; depth, width and the rest follow."""
     shape: Shape = Shape()
     """Overrides of the derived shape."""
+    new_rows_from: int | None = None
+    """With --from: the first id that is new; unset is what 'danlu tokenizer extend' noted."""
+    stages: Stages = Stages()
+    """With --from: what learns first."""
+    rewarm: float = REWARM
+    """With --from: the learning rate rises, at the start of each stage, to this share of optimizer.lr."""
+    replay: Path | None = field(default=None, metadata=UNCHANGING)
+    """With --from: token shards or a mixture of the old language, made with the same tokenizer, to be read again."""
+    replay_share: float = REPLAY_SHARE
+    """The share of the tokens that replay makes up."""
     length: int = 512
     """Tokens of a training sequence, and the longest the model will take."""
     tokens: str = "0"
-    """Tokens to train on, such as 20M; 0 is one epoch, or what a mixture was planned for."""
+    """Tokens to train on, such as 20M; 0 is one epoch, or what a mixture was planned for, and the replay beside it."""
     batch_tokens: int = 8_192
     """Tokens of a step."""
     optimizer: OptimizerSettings = OptimizerSettings(lr=8e-3, embedding_scale=8.0)
@@ -92,6 +130,29 @@ class Pretrain(Training):
         if self.tokens != "0":
             parse_count(self.tokens, "tokens")
         parse_count(self.size)
+        self._check_continuing()
+
+    def _check_continuing(self) -> None:
+        """Keys that say nothing together are refused, never ignored."""
+        if self.from_model is None:
+            unset: dict[str, Any] = {"new_rows_from": None, "stages": Stages(), "rewarm": REWARM, "replay": None}
+            what, remedy = "only a model that there is can be trained on", "Give --from"
+        else:
+            unset = {"size": SIZE, "shape": Shape()}
+            what, remedy = f"the model at {self.from_model} has its own", "Leave it out, or --from"
+        for key, value in unset.items():
+            if getattr(self, key) != value:
+                more = "; to read several sources, run 'danlu mix'" if key == "replay" else ""
+                raise UserError(what, where=f"recipe: {key}", remedy=f"{remedy}{more}")
+        for path in (self.from_model, self.replay):
+            if path is not None and path.resolve() == self.out.resolve():
+                raise UserError("is also read from", where=f"recipe: out {self.out}", remedy="Choose another --out")
+        if self.rewarm <= 0:
+            raise UserError(f"must be above 0, found {self.rewarm}", where="recipe: rewarm")
+        if not 0 < self.replay_share < 1:
+            raise UserError(f"must be above 0 and below 1, found {self.replay_share}", where="recipe: replay_share")
+        if self.replay is None and self.replay_share != REPLAY_SHARE:
+            raise UserError("there is nothing to replay", where="recipe: replay_share", remedy="Give --replay")
 
     @property
     def rows(self) -> int:
@@ -100,48 +161,54 @@ class Pretrain(Training):
 
     def steps(self, epoch_tokens: int) -> int:
         """Of the run, once the size of an epoch is known."""
-        wanted = epoch_tokens if self.tokens == "0" else parse_count(self.tokens, "tokens")
+        epoch = epoch_tokens if self.replay is None else round(epoch_tokens / (1 - self.replay_share))
+        wanted = epoch if self.tokens == "0" else parse_count(self.tokens, "tokens")
         return max(wanted // (self.rows * self.length), 1)
 
 
 def sources(recipe: Pretrain) -> dict[str, Path]:
     """What the stage reads."""
-    return {"data": recipe.data}
+    found = {"data": recipe.data, "from": recipe.from_model, "replay": recipe.replay}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     """Train, and leave a Hugging Face directory with ``metrics.jsonl`` and ``samples.jsonl``."""
-    from danlu.evaluate.perplexity import Fit, by_source, total
+    from danlu.model.hub import load_model, read_config
     from danlu.model.transformer import Transformer
     from danlu.objectives.next_token import NextToken
+    from danlu.recipes import continuing
     from danlu.recipes.mix import open_training
     from danlu.recipes.training import check_vocabulary, prepare, train
     from danlu.tokens.tokenizer import Tokenizer
 
     data = open_training(recipe.data)
-    tokenizer = Tokenizer.load(recipe.data / "tokenizer")
-    config = recipe.shape.apply(sized(recipe.size, tokenizer.vocab_size, recipe.length))
-    settings = recipe.settings(recipe.steps(data.tokens))
-    data.check(settings.steps * recipe.rows * recipe.length)
-    batches = data.batches(batch_size=recipe.rows, length=recipe.length, pad_id=tokenizer.pad_id, seed=recipe.seed)
+    replay = None if recipe.replay is None else open_training(recipe.replay)
+    tokenizer = Tokenizer.load(recipe.from_model or recipe.data / "tokenizer")
+    steps = recipe.steps(data.tokens)
+    if recipe.from_model is None:
+        config = recipe.shape.apply(sized(recipe.size, tokenizer.vocab_size, recipe.length))
+        settings = recipe.settings(steps)
+    else:
+        for path in (recipe.data, *([recipe.replay] if recipe.replay else [])):
+            continuing.same_tokenizer(tokenizer, recipe.from_model, path)
+        config = read_config(recipe.from_model)
+        settings = continuing.settings(recipe, config, steps)
+    continuing.check_budget(data, replay, recipe.replay_share, steps * recipe.rows * recipe.length)
+    shape = {"batch_size": recipe.rows, "length": recipe.length, "pad_id": tokenizer.pad_id, "seed": recipe.seed}
+    batches = continuing.batches(data, replay, recipe.replay_share, **shape) if replay else data.batches(**shape)
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
-    model = Transformer(config, recipe.seed).to(machine.device)
-    check_vocabulary(model, tokenizer, recipe.data)
-    say(f"  {describe(config)}; {count(settings.steps * recipe.rows * recipe.length)} tokens in {settings.steps} steps")
-
-    def measure(model: Transformer) -> list[dict[str, object]]:
-        fits: dict[str, Fit] = {}
-        for shards in data.held_out:  # several, where the data is a mixture
-            found = by_source(model, shards, pad_id=tokenizer.pad_id, most_bytes=recipe.evaluation_bytes)
-            fits |= {source: fits.get(source, Fit(0.0, 0, 0)) + fit for source, fit in found.items()}
-        overall = total(fits)
-        draft.metrics["bits_per_byte"] = overall.bits_per_byte
-        each = {f"bits_per_byte/{source}": fit.bits_per_byte for source, fit in fits.items()}
-        return [{"bits_per_byte": overall.bits_per_byte, "loss": overall.loss, **each}]
-
+    model = load_model(recipe.from_model) if recipe.from_model else Transformer(config, recipe.seed)
+    check_vocabulary(model, tokenizer, recipe.from_model or recipe.data)
+    read = continuing.describe_read(steps * recipe.rows * recipe.length, steps, replay, recipe.replay_share)
+    say(f"  {describe(config)}; {read}")
+    measure = continuing.measure(draft, recipe, data, replay, tokenizer.pad_id)
     prompts = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in recipe.prompts]
-    return train(draft, model, tokenizer, NextToken(), batches, settings, machine, measure=measure, prompts=prompts)
+    model = model.to(machine.device)
+    made = train(draft, model, tokenizer, NextToken(), batches, settings, machine, measure=measure, prompts=prompts)
+    continuing.tell(made.metrics.get("change", {}))
+    return made
 
 
 def describe(config: ModelConfig) -> str:

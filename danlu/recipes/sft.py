@@ -1,14 +1,22 @@
-"""A base model and conversations → a chat model. The objective is next_token; the mask is the renderer's."""
+"""A base model and conversations → a chat model. The objective is next_token; the mask is the renderer's.
+
+    danlu sft --model runs/smollm2 --chats chats.jsonl --method lora --optimizer.lr 4e-3
+
+trains low-rank changes beside the frozen model, and leaves an adapter: a PEFT directory of a few megabytes. It wants
+a higher learning rate than full fine-tuning: in 42 steps on a toy, 4e-3 left a loss of 3.31 where 1e-3 left 4.10.
+"""
 
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from danlu.base import artifact
 from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError
 from danlu.base.progress import say
 from danlu.base.recipe import UNCHANGING
+from danlu.model.adapters.settings import Lora
 from danlu.recipes.common import Training, share
 from danlu.train.settings import OptimizerSettings, ScheduleSettings
 
@@ -20,11 +28,15 @@ class Sft(Training):
     """Fine-tune a model on conversations; all answers of a conversation are learned in one pass."""
 
     model: Path = field(metadata=UNCHANGING)
-    """A model directory."""
+    """A model directory; an adapter's is merged into its base, to be trained on."""
     chats: tuple[str, ...]
     """JSON, JSONL or Parquet files of conversations, folders of them, or package:NAME."""
     out: Path = field(default=Path("runs/sft"), metadata=UNCHANGING)
     """The directory to write."""
+    method: Literal["full", "lora"] = "full"
+    """full trains every weight and leaves a model; lora trains low-rank changes and leaves an adapter."""
+    lora: Lora = Lora()
+    """With --method lora: what it trains."""
     most_per_source: int = 0
     """At most so many conversations of each file, folder or package, taken evenly; 0 takes all."""
     epochs: float = 3.0
@@ -52,6 +64,8 @@ class Sft(Training):
             raise UserError("needs at least one file or package:NAME", where="recipe: chats")
         if self.epochs <= 0 or self.most_per_source < 0:
             raise UserError("needs epochs above 0, and most_per_source not negative")
+        if self.method != "lora" and self.lora != Lora():
+            raise UserError("only --method lora has such keys", where="recipe: lora", remedy="Give --method lora")
         share(self.held_out_share, "held_out_share")
         if self.length < 2 or self.batch_tokens < self.length:
             raise UserError(f"batch_tokens {self.batch_tokens} must hold at least one row of {self.length}")
@@ -70,18 +84,19 @@ def sources(recipe: Sft) -> dict[str, Path]:
 
 
 def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
-    """Train, and leave a Hugging Face directory and the held-out conversations."""
+    """Train, and leave a Hugging Face directory, or an adapter's, and the held-out conversations."""
+    from danlu.model.adapters.files import attach
     from danlu.model.hub import load_model, read_config
     from danlu.objectives.next_token import NextToken
     from danlu.recipes.chats import HELD_OUT, chats_from, dialogues, write_records
-    from danlu.recipes.training import check_length, check_vocabulary, held_out_loss, prepare, train
+    from danlu.recipes.training import check_length, check_vocabulary, held_out_loss, prepare, tokenizer_home, train
     from danlu.tokens.batches import PackedBatches
     from danlu.tokens.chat import check_template, render
     from danlu.tokens.pack import ListItems
     from danlu.tokens.tokenizer import Tokenizer
 
     check_length(recipe.length, read_config(recipe.model))
-    tokenizer = Tokenizer.load(recipe.model)
+    tokenizer = Tokenizer.load(tokenizer_home(recipe.model))
     check_template(tokenizer)
     chats = chats_from(recipe.chats, recipe.bad_share, recipe.most_per_source)
     data = dialogues(chats, tokenizer, recipe.length, recipe.held_out_share, recipe.seed)
@@ -97,6 +112,7 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     )
     model = load_model(recipe.model)
     check_vocabulary(model, tokenizer, recipe.model)
+    adapter = attach(model, recipe.lora, recipe.model, recipe.seed) if recipe.method == "lora" else None
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
     write_records(recipe.out / HELD_OUT, ({"messages": chat} for chat in data.held_out_chats))
@@ -108,4 +124,5 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     draft.metrics |= {"conversations": len(data.training), "held_out": len(data.held_out), "dropped": data.dropped}
     measure = held_out_loss(draft, data.held_out, tokenizer, recipe.length)
     moved = model.to(machine.device)
-    return train(draft, moved, tokenizer, NextToken(), batches, settings, machine, measure=measure, prompts=prompts)
+    rest = (NextToken(), batches, settings, machine)
+    return train(draft, moved, tokenizer, *rest, measure=measure, prompts=prompts, adapter=adapter)

@@ -1,180 +1,189 @@
-"""Clean documents → a tokenizer, and clean documents → token shards: two stages, since a tokenizer is often reused.
+"""Text → a tokenizer.
 
-    danlu tokenizer --data runs/clean --out runs/tokenizer
+    danlu tokenizer train runs/clean --out runs/tokenizer
+    danlu tokenizer train books/ package:python --kind unigram --vocab 32000 --out runs/tokenizer
 
-leaves a Hugging Face tokenizer (``tokenizer.json``, ``tokenizer_config.json``) in the directory itself. `Tokenize`
-writes ``train/`` and ``validation/`` token shards, a document as begin, text, end.
+leaves a Hugging Face tokenizer (``tokenizer.json``, ``tokenizer_config.json``) in the directory itself, of any kind
+one that `danlu tokenize`, `pretrain` and `sft` take.
 """
 
-import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from danlu.base import artifact
+import tyro
+
 from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError
-from danlu.base.files import remove
-from danlu.base.progress import count, say, track
+from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
+from danlu.recipes.corpus import Corpus, parse_bytes, sample
+from danlu.recipes.tokenize import stage
 from danlu.text.document import Document
-from danlu.text.write import read_documents
-from danlu.tokens.shards import Encoded, Shards, encode_documents, write_shards
+from danlu.text.split import Side
+from danlu.tokens.shards import encode_documents
 from danlu.tokens.tokenizer import Tokenizer
-from danlu.tokens.train import SMALLEST, train_bpe
+from danlu.tokens.training import alphabet, unigram, wordpiece
+from danlu.tokens.training.train import SMALLEST, train_bpe_reporting
 
 SOURCES_SHOWN = 20  # a folder of ten thousand files has ten thousand sources; the largest are named
+Kind = Literal["bpe", "wordpiece", "unigram"]
+SMALLEST_OF = {"bpe": SMALLEST, "wordpiece": 8, "unigram": len(unigram.FIXED) + 2}
+# Bytes of memory for a byte of Chinese text, the costly kind, measured on 三国演义 and verse; rounded up.
+MEMORY_PER_BYTE = {"wordpiece": 90, "unigram": 100}
+UNUSED = {"bpe": ("coverage",), "wordpiece": (), "unigram": ("min_frequency",)}
 
 
 @dataclass(frozen=True)
 class TrainTokenizer:
-    """Learn a byte-level BPE tokenizer from clean documents."""
+    """Learn a tokenizer from text."""
 
-    data: Path = field(metadata=UNCHANGING)
-    """The directory that 'danlu clean' wrote."""
+    data: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CORPUS...")] = field(
+        default=(), metadata=UNCHANGING
+    )
+    """A directory that 'danlu clean' wrote, or files, folders, patterns or package:NAME as danlu clean reads them."""
     out: Path = field(default=Path("runs/tokenizer"), metadata=UNCHANGING)
     """The directory to write."""
-    vocab_size: int = 8192
-    """The most ids there may be, special tokens and the 256 bytes included."""
+    kind: Kind = "bpe"
+    """Byte-level BPE, WordPiece as in BERT (loses white space and rare characters), or Unigram with bytes."""
+    vocab_size: Annotated[int, tyro.conf.arg(aliases=["--vocab"])] = 8192
+    """The most ids there may be, special tokens and single bytes included."""
     min_frequency: int = 2
-    """A pair seen less often than this is never made a piece."""
+    """A pair seen less often than this is never made a piece; Unigram has no pairs."""
     digits: int = 2
     """The longest group of digits in one piece."""
-    sample_bytes: int = 32_000_000
-    """Learn from at most so much text, taken evenly; training takes up to 70 bytes of memory for each byte."""
+    coverage: float = alphabet.COVERAGE
+    """WordPiece and Unigram: the share of the text whose characters get pieces of their own, the rarest left out."""
+    special: tuple[str, ...] = ()
+    """More special tokens, such as <tool_call>, at the end of the vocabulary."""
+    sample_bytes: int = 0
+    """Learn from at most so much text, taken evenly; 0 is all of it, or for WordPiece and Unigram what memory holds."""
+    memory: str = "2GB"
+    """About the most memory that training may take: BPE counts in files beyond it, the others learn from less text."""
 
     def __post_init__(self) -> None:
         """A `UserError` names the first key whose value makes no sense."""
+        smallest = SMALLEST_OF.get(self.kind, 0) + len(self.special)
         for key, valid, rule in (
-            ("vocab_size", self.vocab_size >= SMALLEST, f"must be at least {SMALLEST}"),
+            ("kind", self.kind in get_args(Kind), f"must be one of {', '.join(get_args(Kind))}"),
+            ("vocab_size", self.vocab_size >= smallest, f"must be at least {smallest}"),
             ("min_frequency", self.min_frequency >= 1, "must be at least 1"),
             ("digits", 1 <= self.digits <= 9, "must be between 1 and 9"),
-            ("sample_bytes", self.sample_bytes >= 1, "must be at least 1"),
+            ("coverage", 0 < self.coverage <= 1, "must be above 0 and at most 1"),
+            ("sample_bytes", self.sample_bytes >= 0, "must be at least 0"),
         ):
             if not valid:
                 raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: {key}")
+        parse_bytes(self.memory, "memory")
+        for key in UNUSED[self.kind]:
+            if getattr(self, key) != type(self).__dataclass_fields__[key].default:
+                raise UserError(f"means nothing for {self.kind}", where=f"recipe: {key}", remedy="Leave it out")
+
+    @property
+    def limit(self) -> int:
+        """The most text to learn from, in bytes; 0 is no limit."""
+        needs = MEMORY_PER_BYTE.get(self.kind)
+        fits = max(parse_bytes(self.memory, "memory") // needs, 1) if needs else 0
+        return min(filter(None, (self.sample_bytes, fits)), default=0)
 
 
-@dataclass(frozen=True)
-class Tokenize:
-    """Turn clean documents into token shards."""
-
-    data: Path = field(metadata=UNCHANGING)
-    """The directory that 'danlu clean' wrote."""
-    tokenizer: Path = field(metadata=UNCHANGING)
-    """The directory of a tokenizer: Danlu's or any Hugging Face model's."""
-    out: Path = field(default=Path("runs/tokens"), metadata=UNCHANGING)
-    """The directory to write."""
-
-
-def sources(recipe: TrainTokenizer | Tokenize) -> dict[str, Path]:
+def sources(recipe: TrainTokenizer) -> dict[str, Path]:
     """What the recipe reads, for the manifest."""
-    if isinstance(recipe, Tokenize):
-        return {"data": recipe.data, "tokenizer": recipe.tokenizer}
-    return {"data": recipe.data}
+    return Corpus(recipe.data).sources()
 
 
 def run(recipe: TrainTokenizer, *, fresh: bool = False) -> Artifact:
     """Learn the tokenizer and write it into ``recipe.out``; measured on validation documents."""
-    artifact.load(recipe.data, "clean")
+    corpus = Corpus(recipe.data)
+    corpus.apart_from(recipe.out)
 
     def work() -> dict[str, Any]:
-        total = sum(document.bytes for document in _documents(recipe.data, "train"))
-        texts = sample(_documents(recipe.data, "train"), total, recipe.sample_bytes)
-        tokenizer = train_bpe(texts, recipe.vocab_size, min_frequency=recipe.min_frequency, digits=recipe.digits)
+        train_side = next(corpus.documents("train"), None) is not None
+        held_out = train_side and next(corpus.documents("validation"), None) is not None
+        learnt: Side | None = "train" if train_side else None  # one document may be all, and on the other side
+        drawn = Drawn(corpus.documents(learnt))
+        if recipe.limit:
+            total = sum(document.bytes for document in corpus.documents(learnt))
+            drawn = Drawn(sample(corpus.documents(learnt), total, recipe.limit))
+            if total > recipe.limit:
+                say(f"  learning from {count(recipe.limit)}B of {count(total)}B of text (--sample-bytes, --memory)")
+        tokenizer, facts = train(recipe, drawn)
         tokenizer.save(recipe.out)
-        held_out = any((recipe.data / "validation").glob("*.parquet"))
-        side = "validation" if held_out else "train"
-        overall, by_source = compression(encode_documents(tokenizer, _pairs(_documents(recipe.data, side))))
-        say(f"  {tokenizer.vocab_size} ids from {count(min(total, recipe.sample_bytes))}B of text")
-        say(f"  {overall:.3f} bytes a token on {side} documents")
-        for name, ratio in by_source.items():
-            say(f"    {ratio:.3f} {name}")
-        return {
-            "vocab_size": tokenizer.vocab_size,
-            "sampled_bytes": min(total, recipe.sample_bytes),
-            "measured_on": side,
-            "bytes_per_token": overall,
-            "bytes_per_token_by_source": by_source,
-        }
+        side: Side = "validation" if held_out else "train"
+        found = measured(tokenizer, corpus.documents(side if held_out else learnt))
+        say(f"  {tokenizer.vocab_size} ids from {count(drawn.bytes)}B of text")
+        _tell(found, side)
+        made = {"kind": recipe.kind, "vocab_size": tokenizer.vocab_size, "sampled_bytes": drawn.bytes, **facts}
+        return {**made, "measured_on": side, **found}
 
-    return _stage("tokenizer", recipe, work, fresh)
+    return stage("tokenizer", recipe, sources(recipe), work, fresh)
 
 
-def tokenize(recipe: Tokenize, *, fresh: bool = False) -> Artifact:
-    """Write the documents as token shards into ``recipe.out/train`` and ``recipe.out/validation``.
+class Drawn:
+    """The texts of documents, and how many bytes went by."""
 
-    Without validation documents there is no ``validation`` directory.
-    """
-    artifact.load(recipe.data, "clean")
-    tokenizer = Tokenizer.load(recipe.tokenizer)
+    def __init__(self, documents: Iterable[Document]) -> None:
+        self._documents, self.bytes = documents, 0
 
-    def work() -> dict[str, Any]:
-        metrics: dict[str, Any] = {"vocab_size": tokenizer.vocab_size}
-        tokenizer.save(recipe.out / "tokenizer")  # shards mean nothing without it, so they keep it
-        for side in ("train", "validation"):
-            if side == "validation" and not any((recipe.data / side).glob("*.parquet")):
-                continue
-            pairs = track(_pairs(_documents(recipe.data, side)), f"tokenizing {side}", unit="documents")
-            encoded = encode_documents(tokenizer, pairs)
-            shards = write_shards(encoded, recipe.out / side, tokenizer.vocab_size)
-            metrics[side] = _summary(shards)
-            say(f"  {side}: {len(shards)} documents, {count(shards.tokens)} tokens")
-        return metrics
-
-    return _stage("tokens", recipe, work, fresh)
-
-
-def _stage(name: str, recipe: TrainTokenizer | Tokenize, work: Callable[[], dict[str, Any]], fresh: bool) -> Artifact:
-    """Run ``work`` in a directory claimed for it; one that bad input ended leaves no directory behind."""
-    started = time.monotonic()
-    draft = artifact.begin(recipe.out, name, recipe, sources(recipe), fresh=fresh)
-    try:
-        metrics = work()
-    except UserError:
-        remove(recipe.out)
-        raise
-    draft.metrics = {**metrics, "seconds": round(time.monotonic() - started, 3)}
-    return draft.finish()
-
-
-def _documents(data: Path, side: str) -> Iterator[Document]:
-    return read_documents(data / side)
-
-
-def _pairs(documents: Iterable[Document]) -> Iterator[tuple[str, str]]:
-    return ((document.text, document.source) for document in documents)
-
-
-def _summary(shards: Shards) -> dict[str, int]:
-    return {"documents": len(shards), "tokens": shards.tokens, "bytes": shards.bytes}
-
-
-def sample(documents: Iterable[Document], total: int, limit: int) -> Iterator[str]:
-    """At most ``limit`` of the ``total`` bytes, spread evenly over the documents; the last text may be cut.
-
-    Whole documents are taken whenever those taken fall behind their share of those seen.
-    """
-    seen = taken = 0
-    for document in documents:
-        size = document.bytes
-        seen += size
-        if total <= limit:
+    def __iter__(self) -> Iterator[str]:
+        for document in self._documents:
+            self.bytes += document.bytes
             yield document.text
-        elif taken * total < seen * limit and taken < limit:
-            kept = document.text.encode()[: limit - taken]
-            taken += len(kept)
-            yield kept.decode(errors="ignore")
 
 
-def compression(documents: Iterable[Encoded]) -> tuple[float, dict[str, float]]:
-    """UTF-8 bytes a token, begin and end marks not counted: over all, and of the largest sources."""
+def train(recipe: TrainTokenizer, texts: Iterable[str]) -> tuple[Tokenizer, dict[str, int]]:
+    """A tokenizer of the recipe's kind with its own special tokens, and what there is to know of how it was made."""
+    room, facts = recipe.vocab_size - len(recipe.special), dict[str, int]()
+    if recipe.kind == "bpe":
+        most = parse_bytes(recipe.memory, "memory")
+        made, facts = train_bpe_reporting(
+            texts, room, min_frequency=recipe.min_frequency, digits=recipe.digits, memory=most
+        )
+    elif recipe.kind == "wordpiece":
+        made = wordpiece.train_wordpiece(
+            texts, room, min_frequency=recipe.min_frequency, digits=recipe.digits, coverage=recipe.coverage
+        )
+    else:
+        made = unigram.train_unigram(texts, room, digits=recipe.digits, coverage=recipe.coverage)
+    return (made.with_special(recipe.special) if recipe.special else made), facts
+
+
+def measured(tokenizer: Tokenizer, documents: Iterator[Document]) -> dict[str, Any]:
+    """UTF-8 bytes a token, over all and of the largest sources, and what does not come back."""
     sizes: Counter[str] = Counter()
     tokens: Counter[str] = Counter()
-    for document in documents:
-        sizes[document.source] += document.bytes
-        tokens[document.source] += len(document.ids) - 2
+    unknown = seen = failures = 0
+    unknown_id = tokenizer.unknown_id
+    held: deque[str] = deque()
+
+    def passing() -> Iterator[tuple[str, str]]:
+        for document in documents:
+            held.append(document.text)
+            yield document.text, document.source
+
+    for encoded in encode_documents(tokenizer, passing()):
+        ids, text = list(encoded.ids)[1:-1], held.popleft()
+        sizes[encoded.source] += encoded.bytes
+        tokens[encoded.source] += len(ids)
+        unknown += ids.count(unknown_id) if unknown_id is not None else 0
+        failures += tokenizer.decode(ids, skip_special=False) != text
+        seen += 1
     by_source = {name: round(size / max(tokens[name], 1), 4) for name, size in sizes.most_common(SOURCES_SHOWN)}
-    return round(sizes.total() / max(tokens.total(), 1), 4), by_source
+    return {
+        "bytes_per_token": round(sizes.total() / max(tokens.total(), 1), 4),
+        "bytes_per_token_by_source": by_source,
+        "unknown_share": round(unknown / max(tokens.total(), 1), 6),
+        "documents": seen,
+        "round_trip_failures": failures,
+    }
+
+
+def _tell(found: dict[str, Any], side: str) -> None:
+    say(f"  {found['bytes_per_token']:.3f} bytes a token on {side} documents")
+    for name, ratio in found["bytes_per_token_by_source"].items():
+        say(f"    {ratio:.3f} {name}")
+    if found["round_trip_failures"]:
+        lost = f"{found['round_trip_failures']} of {found['documents']} documents do not come back as they were"
+        say(f"  {lost}; {found['unknown_share']:.3%} of the tokens are unknown")

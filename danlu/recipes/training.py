@@ -14,8 +14,10 @@ from danlu.base.progress import count, duration, say
 from danlu.base.seed import derive, seed_everything
 from danlu.generate.engine import Engine
 from danlu.generate.sample import Sampling
+from danlu.model.adapters.files import Adapter, save_adapter
+from danlu.model.adapters.loading import base_of
 from danlu.model.config import ModelConfig
-from danlu.model.hub import load_model, save_model
+from danlu.model.hub import is_adapter, load_model, save_model
 from danlu.model.transformer import Transformer
 from danlu.objectives.next_token import NextToken
 from danlu.objectives.objective import Objective
@@ -51,10 +53,17 @@ def prepare(draft: Draft, device: DeviceName, precision: Precision, seed: int) -
 
 
 def open_model(path: Path, machine: Machine) -> tuple[Transformer, Tokenizer]:
-    """A model directory and its tokenizer, which must agree."""
-    model, tokenizer = load_model(path), Tokenizer.load(path)
+    """A model directory, or an adapter's, and its tokenizer, which must agree."""
+    model, tokenizer = load_model(path), Tokenizer.load(tokenizer_home(path))
     check_vocabulary(model, tokenizer, path)
     return model.to(machine.device), tokenizer
+
+
+def tokenizer_home(path: Path) -> Path:
+    """Where the tokenizer of a model lies: an adapter that carries none was trained with its base's."""
+    while is_adapter(path) and not (path / "tokenizer.json").is_file():
+        path = base_of(path)
+    return path
 
 
 def check_vocabulary(model: Transformer, tokenizer: Tokenizer, where: Path) -> None:
@@ -105,8 +114,9 @@ def train(
     *,
     measure: Measure,
     prompts: list[list[int]],
+    adapter: Adapter | None = None,
 ) -> Artifact:
-    """Run the loop in ``draft``'s directory and leave a model directory with its metrics and samples."""
+    """Run the loop in ``draft``'s directory and leave a model directory, or an adapter's, with metrics and samples."""
     metrics = JsonLines(draft.path / "metrics.jsonl")
     samples = JsonLines(draft.path / "samples.jsonl")
     hooks = [
@@ -120,9 +130,14 @@ def train(
     loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage)
     totals = loop.run()
     model.compute_dtype = torch.float32
-    save_chat_model(model, tokenizer, draft.path)
+    if adapter is None:
+        save_chat_model(model, tokenizer, draft.path)
+    else:
+        save_adapter(model, adapter, draft.path)
+        tokenizer.save(draft.path)
     draft.metrics |= {
         "parameters": model.config.parameters(),
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "steps": totals.step,
         "skipped": totals.skipped,
         "tokens": totals.tokens,

@@ -8,10 +8,9 @@ without which there are no bits per byte), ``sources.npy`` (index into the names
 
 import hashlib
 import json
-from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain, islice
+from itertools import accumulate, groupby, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +34,21 @@ class Encoded(NamedTuple):
     ids: Sequence[int] | npt.NDArray[Any]
     bytes: int
     source: str = ""
+
+
+class Block(NamedTuple):
+    """Documents one after another, as arrays: what one piece of the input becomes."""
+
+    ids: npt.NDArray[Any]  # [tokens] of the vocabulary's `id_type`
+    lengths: npt.NDArray[Any]  # [documents]
+    bytes: npt.NDArray[Any]  # [documents]
+    sources: npt.NDArray[Any]  # [documents], index into names
+    names: Sequence[str]  # in the order in which the sources appear
+
+
+def id_type(vocab_size: int) -> "np.dtype[Any]":
+    """How an id is stored: in two bytes where that is enough, else in four."""
+    return np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
 
 
 def encode_documents(tokenizer: Tokenizer, texts: Iterable[str | tuple[str, str]]) -> Iterator[Encoded]:
@@ -67,38 +81,77 @@ def write_shards(
 
     A shard is closed by the document that brings it to ``shard_tokens``.
     """
+    return write_blocks(_blocks(documents, vocab_size), out, vocab_size, shard_tokens=shard_tokens)
+
+
+def _blocks(documents: Iterable[tuple[Sequence[int], int] | Encoded], vocab_size: int) -> Iterator[Block]:
+    dtype, count = id_type(vocab_size), 0
+    stream = (Encoded(*document) for document in documents)
+    while held := list(islice(stream, BATCH_DOCUMENTS)):
+        ids = [_as_array(document.ids, vocab_size, dtype, count + i) for i, document in enumerate(held)]
+        names = list(dict.fromkeys(document.source for document in held))
+        number = {name: i for i, name in enumerate(names)}
+        yield Block(
+            np.concatenate(ids),
+            np.asarray([len(part) for part in ids], np.int64),
+            np.asarray([document.bytes for document in held], np.int64),
+            np.asarray([number[document.source] for document in held], np.int32),
+            names,
+        )
+        count += len(held)
+
+
+def write_blocks(blocks: Iterable[Block], out: Path, vocab_size: int, *, shard_tokens: int = SHARD_TOKENS) -> "Shards":
+    """`write_shards` of many documents at a time; how they are cut into blocks changes nothing."""
     out.mkdir(parents=True, exist_ok=True)
     remove(out / INDEX)  # first: without it there are no shards here, whatever else is
     for old in out.glob("tokens-*.bin"):
         old.unlink()
-    dtype = np.dtype("<u2" if vocab_size <= 1 << 16 else "<u4")
-    lengths, sizes, sources = array("q"), array("q"), array("q")
     names: dict[str, int] = {}
+    held: list[tuple[npt.NDArray[Any], ...]] = []
     shards: list[dict[str, Any]] = []
-    stream = (Encoded(*document) for document in documents)
-    for first in stream:
-        file = out / f"tokens-{len(shards):05d}.bin"
-        before, tokens = len(lengths), 0
+    for number, pieces in groupby(_cut(blocks, shard_tokens), key=lambda piece: piece[0]):
+        file, documents, tokens = out / f"tokens-{number:05d}.bin", 0, 0
         with atomic(file, "wb") as handle:
-            for document in chain([first], stream):  # unlike `yield from`, chain leaves the stream open at the break
-                handle.write(_as_array(document.ids, vocab_size, dtype, len(lengths)).tobytes())
-                lengths.append(len(document.ids))
-                sizes.append(document.bytes)
-                sources.append(names.setdefault(document.source, len(names)))
-                tokens += len(document.ids)
-                if tokens >= shard_tokens:
-                    break
-        shards.append({"file": file.name, "documents": len(lengths) - before, "tokens": tokens, "sha256": sha256(file)})
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(lengths, dtype=np.int64))])
-    tables = {"offsets": offsets, "bytes": np.asarray(sizes, np.int64), "sources": np.asarray(sources, np.int32)}
+            for _, piece in pieces:
+                handle.write(np.ascontiguousarray(piece.ids, id_type(vocab_size)).data)
+                place = np.asarray([names.setdefault(name, len(names)) for name in piece.names], np.int32)
+                # Copies: a view would keep the ids, and the file they are mapped from, alive to the end.
+                held.append((piece.lengths.copy(), piece.bytes.copy(), place[piece.sources]))
+                documents, tokens = documents + len(piece.lengths), tokens + len(piece.ids)
+        shards.append({"file": file.name, "documents": documents, "tokens": tokens, "sha256": sha256(file)})
+    lengths, sizes, sources = (_joined([row[i] for row in held]) for i in range(3))
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    tables = {"offsets": offsets, "bytes": sizes, "sources": sources.astype(np.int32)}
     for name in TABLES:
         with atomic(out / f"{name}.npy", "wb") as handle:
             np.save(handle, tables[name])
-    index = {"format": FORMAT, "vocab_size": vocab_size, "dtype": dtype.name, "documents": len(lengths)}
-    index |= {"tokens": int(offsets[-1]), "sources": list(names), "shards": shards}
+    index = {"format": FORMAT, "vocab_size": vocab_size, "dtype": id_type(vocab_size).name}
+    index |= {"documents": len(offsets) - 1, "tokens": int(offsets[-1]), "sources": list(names), "shards": shards}
     index["digest"] = _digest(index, tables)
     write_text(out / INDEX, json.dumps(index, ensure_ascii=False, indent=2) + "\n")
     return Shards.open(out)
+
+
+def _cut(blocks: Iterable[Block], shard_tokens: int) -> Iterator[tuple[int, Block]]:
+    """The blocks, cut where a shard is full: (number of the shard, part of a block)."""
+    number = filled = 0
+    for block in blocks:
+        ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(block.lengths)])
+        begin = 0
+        while begin < len(block.lengths):
+            full = int(np.searchsorted(ends[begin + 1 :], ends[begin] + shard_tokens - filled)) + begin + 1
+            end = min(full, len(block.lengths))
+            here = slice(begin, end)
+            ids = block.ids[ends[begin] : ends[end]]
+            yield number, Block(ids, block.lengths[here], block.bytes[here], block.sources[here], block.names)
+            filled, begin = filled + len(ids), end
+            if filled >= shard_tokens:
+                number, filled = number + 1, 0
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return np.concatenate([np.empty(0, np.int64), *arrays])
 
 
 def _as_array(ids: Any, vocab_size: int, dtype: "np.dtype[Any]", document: int) -> npt.NDArray[Any]:

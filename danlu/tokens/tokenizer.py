@@ -23,15 +23,16 @@ SPECIAL = (END_OF_TEXT, PAD, TURN_START, TURN_END)
 # How other families end a turn: Llama 3, Gemma, Phi 3. None of them says so in a file, so the names are here.
 TURN_ENDS = (TURN_END, "<|eot_id|>", "<end_of_turn>", "<|end|>")
 FILE, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
-REMEDY = "Give a directory that 'danlu tokenizer' or transformers saved"
+REMEDY = "Give a directory that 'danlu tokenizer train' or transformers saved"
 
 
 class Tokenizer:
     """Text ↔ ids, the special ids, and the chat template.
 
     ``bos_id`` begins and ``eos_id`` ends a document; ``end_of_turn_id`` ends a chat turn; ``stop_ids`` are
-    where generation stops. A foreign tokenizer without a padding token pads with ``eos_id``: padding has no
-    weight anywhere in Danlu, and `danlu.tokens.chat.check_template` refuses the harmful case.
+    where generation stops; ``unknown_id``, if there is one, is what text without a piece becomes. A foreign
+    tokenizer without a padding token pads with ``eos_id``: padding has no weight anywhere in Danlu, and
+    `danlu.tokens.chat.check_template` refuses the harmful case.
     """
 
     def __init__(self, core: Any, config: dict[str, Any], where: object = "tokenizer") -> None:
@@ -57,6 +58,7 @@ class Tokenizer:
         self.eos_id = eos
         self.bos_id = eos if bos is None else bos
         self.pad_id = eos if pad is None else pad
+        self.unknown_id = ids.get(_content(config.get("unk_token")) or "")
         written = [t for t in TURN_ENDS if t in ids and t in (self.chat_template or t)]
         self.end_of_turn_id = ids[written[0]] if written else eos
         self.stop_ids = tuple(dict.fromkeys((self.end_of_turn_id, eos)))
@@ -86,6 +88,21 @@ class Tokenizer:
         """The same tokenizer with other settings: another template, another padding token."""
         return Tokenizer(self._core, {**self.config, **changes})
 
+    def with_special(self, tokens: Sequence[str]) -> "Tokenizer":
+        """The same tokenizer with more special tokens, after its last id; a `UserError` for one that is there."""
+        core = tokenizers.Tokenizer.from_str(self.rules)
+        known = set(core.get_vocab(with_added_tokens=True))
+        for token in tokens:
+            if not token.strip() or token in known:
+                what = (
+                    f"special token '{token}' is already in the vocabulary" if token in known else "it has no letters"
+                )
+                raise UserError(what, where="special tokens", remedy="Choose another name")
+            known.add(token)
+        core.add_special_tokens([tokenizers.AddedToken(t, special=True, normalized=False) for t in tokens])
+        named = [*self.config.get("additional_special_tokens", ()), *tokens]
+        return Tokenizer(core, {**self.config, "additional_special_tokens": named})
+
     def save(self, path: Path) -> None:
         """Write the two files into ``path``, each atomically; the same tokenizer gives the same bytes."""
         added = {
@@ -104,6 +121,16 @@ class Tokenizer:
             config["chat_template"] = self.chat_template
         write_text(path / FILE, self._core.to_str(pretty=True) + "\n")
         write_text(path / CONFIG, json.dumps(config, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
+
+    @cached_property
+    def rules(self) -> str:
+        """``tokenizer.json`` on one line: two tokenizers with the same rules give the same ids to every text."""
+        return str(self._core.to_str())
+
+    @property
+    def model(self) -> Any:
+        """The library's model behind the splitting: what makes pieces of one word."""
+        return self._core.model
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``, all of it read as text: no special token is added and none is recognised."""
@@ -124,7 +151,7 @@ class Tokenizer:
     @cached_property
     def _parsing(self) -> Any:
         # A second object rather than a flag switched to and fro: a server thread may encode meanwhile.
-        return tokenizers.Tokenizer.from_str(self._core.to_str())
+        return tokenizers.Tokenizer.from_str(self.rules)
 
     def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
         """The text of ``ids``; bytes that are not UTF-8 become U+FFFD."""
@@ -136,7 +163,7 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickled for worker processes only: the library's own pickle forgets that special tokens are text.
-        return _restore, (self._core.to_str(), self.config)
+        return _restore, (self.rules, self.config)
 
 
 def _restore(core: str, config: dict[str, Any]) -> Tokenizer:

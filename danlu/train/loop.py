@@ -3,6 +3,7 @@
 It knows batches, an objective that returns a sum and a weight, an optimizer, and hooks. It divides once, by
 the weight of the whole batch, so the update does not depend on how the batch was cut. It saves everything
 that decides what comes next, and a run taken up again ends in the same bits as one that was never stopped.
+Where a run has phases (`danlu.train.unfreezing`), each begins with a new optimizer, a new guard and the schedule anew.
 """
 
 import dataclasses
@@ -27,8 +28,9 @@ from danlu.train.hooks import Hook
 from danlu.train.optim import Optimizer
 from danlu.train.precision import LossScaler
 from danlu.train.schedule import share
-from danlu.train.settings import TrainSettings
+from danlu.train.settings import Phase, TrainSettings
 from danlu.train.state import Step, Totals
+from danlu.train.unfreezing import NewRows, learner, phase_at
 
 
 @dataclass
@@ -49,19 +51,36 @@ class Loop:
         self.device = self.model.embed.weight.device
         self.model.compute_dtype = torch_dtype(self.precision)
         self.model.checkpointing = self.settings.checkpointing
-        self.optimizer = Optimizer(self.model, self.settings.optimizer, self.model.compute_dtype)
-        self.scaler, self.guard = LossScaler.of(self.precision), Guard(self.settings.guard)
+        self.scaler = LossScaler.of(self.precision)
+        self._begin(*phase_at(self.settings, 0))
+
+    def _begin(self, first: int, phase: Phase) -> None:
+        """What a phase starts with; ``first`` is its first step."""
+        self.first, self.phase = first, phase
+        self.learner = learner(self.model, phase) if self.settings.phases else self.model
+        self.optimizer = Optimizer(self.learner, self.settings.optimizer, self.model.compute_dtype)
+        self.guard = Guard(self.settings.guard)
+
+    def _turn(self) -> None:
+        """Go on to the next phase if this one is over: before the checkpoint, which then holds what the next needs."""
+        first, phase = phase_at(self.settings, self.totals.step)
+        if first != self.first:
+            self._begin(first, phase)
 
     def run(self) -> Totals:
         """Take up the newest whole checkpoint, if there is one, and train to the end."""
         resumed = self._resume()
         for hook in self.hooks:
             hook.at_start(resumed)
+        if self.settings.evaluate_first and not resumed:
+            for hook in self.hooks:
+                hook.before_first()
         self.model.train()
         with bar(self.title, self.settings.steps, "steps") as drawn:
             drawn.skip(self.totals.step)
             while self.totals.step < self.settings.steps:
                 step = self._step(drawn)
+                self._turn()
                 for hook in self.hooks:
                     hook.after_step(step)
                 if step.last:
@@ -78,7 +97,7 @@ class Loop:
         loss, metrics = self._gradients(batch)
         norm = self._gradient_norm()
         reason = self._verdict(loss, norm)
-        lr = self.settings.optimizer.lr * share(self.settings.schedule, number, self.settings.steps)
+        lr = self.settings.optimizer.lr * share(self.settings.schedule, number - self.first, self.phase.steps)
         if reason is None:
             self._clip(norm)
             self.optimizer.step(lr)
@@ -94,7 +113,8 @@ class Loop:
         drawn.advance(note=f"loss {loss:.3f}")
         totals, rate = self.totals, batch.tokens / seconds
         rest = (loss, lr, norm, rate, metrics, reason, name)
-        return Step(totals.step, self.settings.steps, totals.tokens, totals.seconds, *rest)
+        learns = self.phase.learns if self.settings.phases else ""
+        return Step(totals.step, self.settings.steps, totals.tokens, totals.seconds, *rest, learns=learns)
 
     def _gradients(self, batch: Batch) -> tuple[float, dict[str, float]]:
         """Sum over micro-batches, divide once: gradients are in place, loss and metrics are means."""
@@ -107,6 +127,8 @@ class Loop:
             loss += float(summed.detach())
             for name, value in parts.items():
                 metrics[name] = metrics.get(name, 0.0) + float(value)
+        if isinstance(self.learner, NewRows):
+            self.learner.collect()
         return loss / weight, {name: value / weight for name, value in metrics.items()}
 
     def _gradient_norm(self) -> float:
@@ -151,9 +173,10 @@ class Loop:
         if found is None:
             return False
         tensors, state = found
+        self.totals = Totals(**state["totals"])
+        self._turn()  # tensors are those of the phase that comes
         copy_into(dict(self.optimizer.trainable), owned("model", tensors))
         copy_into(self.optimizer.state(), owned("optimizer", tensors))
-        self.totals = Totals(**state["totals"])
         self.source.load_state_dict(state["source"])
         self.guard.load_state_dict(state["guard"])
         self.scaler.load_state_dict(state["scaler"])

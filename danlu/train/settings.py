@@ -77,6 +77,22 @@ class GuardSettings:
 
 
 @dataclass(frozen=True)
+class Phase:
+    """Steps in which only a part of the model learns; the schedule runs over them as over a run of its own."""
+
+    learns: Literal["new rows", "embeddings", "all"]
+    """The rows of new tokens; the input and output embedding; everything."""
+    steps: int
+    """How many."""
+    first_row: int = 0
+    """The first of the new rows."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.first_row < 0:
+            raise UserError("a phase needs at least one step, and a first row that is not negative")
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """The loop's own settings; objective, data and model are given to it."""
 
@@ -96,9 +112,15 @@ class TrainSettings:
     """Steps between checkpoints."""
     evaluate_every: int = 0
     """Steps between evaluations; 0 evaluates at the end only."""
+    evaluate_first: bool = False
+    """Evaluate before the first step too: where the model comes from is half of what it became."""
+    phases: tuple[Phase, ...] = ()
+    """Parts of the run, one after another, in which different parameters learn; without any, all do throughout."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.micro_batches < 1 or self.checkpoint_every < 1:
             raise UserError("steps, micro_batches and checkpoint_every must be at least 1")
         if self.evaluate_every < 0:
             raise UserError("evaluate_every must not be negative")
+        if self.phases and sum(phase.steps for phase in self.phases) != self.steps:
+            raise UserError("the phases must have as many steps together as the run")

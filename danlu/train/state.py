@@ -18,6 +18,7 @@ class Step:
     metrics: dict[str, float] = field(default_factory=dict)
     skipped: str | None = None
     batch: str = ""
+    learns: str = ""
 
     @property
     def last(self) -> bool:

@@ -18,7 +18,7 @@ from danlu.text.filters.perplexity import Perplexity
 from danlu.text.filters.top_share import Bands
 from danlu.text.write import read_documents
 from danlu.tokens.tokenizer import Tokenizer
-from danlu.tokens.train import train_bpe
+from danlu.tokens.training.train import train_bpe
 
 LINES = [f"The {n}th lighthouse keeper wrote {'sea and salt ' * (n % 5 + 1)}in his book." for n in range(30)]
 QUESTION = "Which of the four old harbours on the northern coast was the first to close its gates for ever?"

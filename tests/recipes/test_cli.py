@@ -34,6 +34,22 @@ def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Did you mean 'pretrain'" in fails(capsys, "pretrian")
 
 
+def test_commands_of_two_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tokenizer", "--help"]) == 0
+    listed = capsys.readouterr().out
+    assert "usage: danlu tokenizer COMMAND" in listed
+    assert [line.split()[0] for line in listed.split("\n\n")[2].splitlines()] == ["train", "extend", "report"]
+    assert main(["tokenizer"]) == 2
+    assert capsys.readouterr().out == listed
+    assert "Did you mean 'tokenizer train'" in fails(capsys, "tokenizer", "trian")
+    assert "there is no command 'tokenizer --data'" in fails(capsys, "tokenizer", "--data", "x")
+    assert "needs at least one directory" in fails(capsys, "tokenizer", "train")
+    with pytest.raises(SystemExit) as ended:
+        main(["tokenizer", "report", "--help"])
+    assert ended.value.code == 0
+    assert "usage: danlu tokenizer report" in capsys.readouterr().out
+
+
 def test_unknown_flags_are_errors(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["pretrain", "--data", "x", "--sizes", "3M"])

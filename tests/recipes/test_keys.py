@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from danlu.recipes import clean, evaluation, preferences, pretrain, tokenizer
+from danlu.recipes import clean, evaluation, preferences, pretrain, tokenize
 from danlu.recipes.chats import chats_from
 from danlu.recipes.clean import Clean
 from danlu.recipes.evaluation import Evaluate
 from danlu.recipes.preferences import SamplePreferences
 from danlu.recipes.pretrain import Pretrain
-from danlu.recipes.tokenizer import Tokenize
+from danlu.recipes.tokenize import Tokenize
 
 
 def chats(file: Path, questions: list[str]) -> Path:
@@ -61,7 +61,7 @@ def test_evaluation_bytes_bounds_what_is_measured_on_the_way(made: Path, tmp_pat
     (tmp_path / "one.jsonl").write_text("\n".join(lines), encoding="utf-8")
     cleaned = Clean((str(tmp_path / "one.jsonl"),), out=tmp_path / "clean", validation_share=0.3)
     tokens = Tokenize(data=clean.run(cleaned).path, tokenizer=made / "tokenizer", out=tmp_path / "tokens")
-    data = tokenizer.tokenize(tokens).path
+    data = tokenize.run(tokens).path
 
     def measured(name: str, most: int) -> float:
         few: Any = {"size": "100K", "length": 64, "batch_tokens": 512, "tokens": "1K", "precision": "fp32"}

@@ -15,7 +15,9 @@ from danlu.base.recipe import from_dict, load, save
 from danlu.recipes.mix import Mix, _input_of, open_training, run, short_names
 from danlu.recipes.pretrain import Pretrain
 from danlu.recipes.pretrain import run as pretrain
-from danlu.recipes.tokenizer import Tokenize, TrainTokenizer, tokenize
+from danlu.recipes.tokenize import Tokenize
+from danlu.recipes.tokenize import run as tokenize
+from danlu.recipes.tokenizer import TrainTokenizer
 from danlu.recipes.tokenizer import run as train_tokenizer
 from danlu.text.document import Document
 from danlu.text.write import Shards as DocumentShards
@@ -53,11 +55,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tokens of three folders together (all), of two apart (books, web), and with a tokenizer of their own (odd)."""
     root = tmp_path_factory.mktemp("mix")
     everything = cleaned(root / "clean", list(WORDS), ("data/books/", "data/web", "data/for*/*.txt"))
-    words = train_tokenizer(TrainTokenizer(everything, root / "tokenizer", vocab_size=300)).path
+    words = train_tokenizer(TrainTokenizer((str(everything),), root / "tokenizer", vocab_size=300)).path
     tokenize(Tokenize(everything, words, root / "all"))
     for name in ("books", "web"):
         tokenize(Tokenize(cleaned(root / f"clean-{name}", [name], (f"data/{name}",)), words, root / name))
-    other = train_tokenizer(TrainTokenizer(root / "clean-web", root / "other", vocab_size=290)).path
+    other = train_tokenizer(TrainTokenizer((str(root / "clean-web"),), root / "other", vocab_size=290)).path
     tokenize(Tokenize(root / "clean-web", other, root / "odd"))
     return root
 

@@ -5,6 +5,7 @@ import runpy
 import shlex
 import shutil
 import subprocess
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from danlu.cli import main
 
 ROOT = Path(__file__).parents[2]
+PEOPLE, THINGS, PLACES = ("小明", "渔夫", "老师"), ("灯塔", "海鸥", "渡船"), ("海边", "岛上", "港口", "山顶")
 BLOCK = re.compile(r"```(bash|python)\n(.*?)```", re.S)
 
 
@@ -25,6 +27,12 @@ def desk(made: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Where a reader would stand after ``make demo``, with data of the names that the README uses."""
     for ours, theirs in (("text", "my-texts"), ("chats.jsonl", "chats.jsonl"), ("pairs.jsonl", "pairs.jsonl")):
         (tmp_path / theirs).symlink_to(world / ours)
+    (tmp_path / "zh-texts").mkdir()
+    for n, (who, what, where) in enumerate(product(PEOPLE, THINGS, PLACES)):
+        said = (
+            f"第{n}天，{who}在{where}看见了{what}，回家以后把这件事写进了日记。{where}的{what}很多，{who}每天都去看。"
+        )
+        (tmp_path / "zh-texts" / f"{n}.txt").write_text(said, encoding="utf-8")
     (tmp_path / "runs" / "demo").mkdir(parents=True)
     shutil.copytree(made / "model", tmp_path / "runs" / "demo" / "model")
     monkeypatch.chdir(tmp_path)

@@ -16,7 +16,7 @@ from danlu.recipes.training import save_chat_model
 from danlu.text import stamp
 from danlu.text.filters import ngram
 from danlu.tokens.tokenizer import Tokenizer
-from danlu.tokens.train import train_bpe
+from danlu.tokens.training.train import train_bpe
 
 TEXTS = [
     "the cat sat on the mat " * 9,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from danlu.tokens.tokenizer import Tokenizer
-from danlu.tokens.train import train_bpe
+from danlu.tokens.training.train import train_bpe
 
 CORPUS = [
     "The quick brown fox jumps over the lazy dog. The dog sleeps, the fox runs, and the user waits.",

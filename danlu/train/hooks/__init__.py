@@ -11,6 +11,9 @@ class Hook:
     def at_start(self, resumed: bool) -> None:
         """Called before the first step; ``resumed`` if a checkpoint was taken up."""
 
+    def before_first(self) -> None:
+        """Called before the first step of a run that is to be evaluated there."""
+
     def after_step(self, step: Step) -> None:
         """Called when a step is done or skipped."""
 

@@ -28,20 +28,24 @@ class Periodic(Hook):
     ) -> None:
         self.model, self.measure, self.lines, self.every, self.kind = model, measure, lines, every, kind
 
+    def before_first(self) -> None:
+        """Measure what the run starts from."""
+        self._run(0, 0)
+
     def after_step(self, step: Step) -> None:
         """Measure when it is time."""
         if self.every and step.number % self.every == 0 and not step.last:
-            self._run(step)
+            self._run(step.number, step.tokens)
 
     def at_end(self, step: Step) -> None:
         """Measure the final weights."""
-        self._run(step)
+        self._run(step.number, step.tokens)
 
-    def _run(self, step: Step) -> None:
+    def _run(self, step: int, tokens: int) -> None:
         before = random_state()
         self.model.eval()
         with torch.no_grad():
             for record in self.measure(self.model):
-                self.lines.write({"kind": self.kind, "step": step.number, "tokens": step.tokens, **record})
+                self.lines.write({"kind": self.kind, "step": step, "tokens": tokens, **record})
         self.model.train()
         load_random_state(before)

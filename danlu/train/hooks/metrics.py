@@ -72,5 +72,6 @@ class Metrics(Hook):
                 "tokens_per_second": round(step.tokens_per_second, 1),
                 "seconds": round(step.seconds, 3),
                 **{name: round(value, 6) for name, value in step.metrics.items()},
+                **({"learns": step.learns} if step.learns else {}),
             }
         )

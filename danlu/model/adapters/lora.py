@@ -1,0 +1,131 @@
+"""LoRA (Hu et al. 2021): y = x Wᵀ + s · (x Aᵀ) Bᵀ, where W is frozen and A and B are thin.
+
+B begins at zero, so the model begins as it was; A begins as Kaiming's uniform with a = √5, which is uniform within
+1/√(fan in): not the paper's normal distribution but its authors' code's, and everybody's since. s is alpha / rank, or
+alpha / √rank with rsLoRA (Kalajdzievski 2023). The layers are wrapped from outside; nothing in the model knows of it.
+
+Legend: r rank, I in, O out.
+"""
+
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from danlu.base.errors import UserError, nearest
+from danlu.base.seed import derive
+from danlu.model.adapters.settings import ALL_LINEAR, Lora
+from danlu.model.config import ModelConfig
+from danlu.model.hub import is_llama, llama_name
+from danlu.model.linear import Linear
+from danlu.model.transformer import Transformer
+
+
+class LoraLinear(nn.Module):
+    """A frozen linear layer and its change; the names are peft's."""
+
+    def __init__(self, base: Linear, rank: int, scale: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.base, self.scale, self.dropout = base.requires_grad_(False), scale, dropout
+        place = base.weight.device
+        self.lora_A = nn.Parameter(torch.zeros(rank, base.in_features, device=place))  # [r, I]
+        self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, device=place))  # [O, r]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [..., I] -> [..., O], in x's dtype."""
+        y = self.base(x)
+        if self.dropout and self.training:
+            x = nn.functional.dropout(x, self.dropout)
+        rows = x.reshape(-1, x.shape[-1])  # [N, I]
+        thin = nn.functional.linear(rows, self.lora_A.to(x.dtype))  # [N, r]
+        wide = self.lora_B.to(x.dtype).t()
+        # One pass over y where a product, a scaling and a sum would be three.
+        return torch.addmm(y.reshape(-1, y.shape[-1]), thin, wide, alpha=self.scale).view_as(y)
+
+    @torch.no_grad()
+    def merged(self) -> Linear:
+        """The one layer that does the same: W + s · B A, in float32."""
+        self.base.weight.add_(self.lora_B @ self.lora_A, alpha=self.scale)
+        return self.base
+
+
+def scale_of(rank: int, alpha: float, rslora: bool) -> float:
+    """What the change is multiplied with."""
+    return alpha / (rank**0.5 if rslora else rank)
+
+
+def hub_name(config: ModelConfig, name: str) -> str:
+    """The name of a module in a Hugging Face directory."""
+    return llama_name(f"{name}.weight").removesuffix(".weight") if is_llama(config) else name
+
+
+def linear_layers(model: Transformer) -> dict[str, tuple[str, Linear]]:
+    """The linear layers of the blocks: their name in a Hugging Face directory → our name and the layer."""
+    found = model.blocks.named_modules(prefix="blocks")
+    return {hub_name(model.config, name): (name, module) for name, module in found if isinstance(module, Linear)}
+
+
+def adapted(model: Transformer) -> dict[str, LoraLinear]:
+    """The layers that have a change: their name in a Hugging Face directory → the layer."""
+    found = {name: module for name, module in model.named_modules() if isinstance(module, LoraLinear)}
+    return {hub_name(model.config, name): module for name, module in found.items()}
+
+
+def ends(name: str, end: str) -> bool:
+    """Is it the name, or the last parts of it?"""
+    return name == end or name.endswith(f".{end}")
+
+
+def chosen(names: Iterable[str], targets: tuple[str, ...]) -> list[str]:
+    """The layers that the targets name; a `UserError` for a target that names none."""
+    names = list(names)
+    if targets == (ALL_LINEAR,):
+        return names
+    for target in targets:
+        if not any(ends(name, target) for name in names):
+            known = {ALL_LINEAR, *(name.rpartition(".")[2] for name in names)}
+            raise UserError(f"no layer is called '{target}'", where="recipe: lora.targets",
+                            remedy=nearest(target, known))  # fmt: skip
+    return [name for name in names if any(ends(name, target) for target in targets)]
+
+
+def short_names(names: Iterable[str], targets: tuple[str, ...]) -> list[str]:
+    """``target_modules`` of the configuration: what was asked for; all-linear by the last parts of the names."""
+    return sorted({name.rpartition(".")[2] for name in names} if targets == (ALL_LINEAR,) else set(targets))
+
+
+def put(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Replace the module called ``name``."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)
+
+
+@torch.no_grad()
+def add_lora(model: Transformer, settings: Lora, seed: int) -> list[str]:
+    """Freeze ``model`` and give the chosen layers their changes; returns the layers' names, the hub's."""
+    layers = linear_layers(model)
+    names = chosen(layers, settings.targets)
+    for name in names:
+        smallest = min(layers[name][1].weight.shape)
+        if settings.rank > smallest:
+            what = f"rank {settings.rank} is more than {name} has, whose smaller side is {smallest}"
+            raise UserError(what, where="recipe: lora.rank", remedy=f"Use --lora.rank {smallest} or less")
+    model.requires_grad_(False)
+    scale = scale_of(settings.rank, settings.alpha, settings.rslora)
+    for name in names:
+        own, base = layers[name]
+        layer = LoraLinear(base, settings.rank, scale, settings.dropout)
+        draw = torch.Generator().manual_seed(derive(seed, "lora", name))
+        bound = base.in_features**-0.5
+        layer.lora_A.copy_(torch.empty(layer.lora_A.shape).uniform_(-bound, bound, generator=draw))
+        put(model, own, layer)
+    return names
+
+
+def pattern_value(patterns: dict[str, float], name: str, default: float) -> float:
+    """The value of the first pattern that matches the end of a layer's name, as peft reads ``alpha_pattern``."""
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return value
+    return default

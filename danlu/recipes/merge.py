@@ -1,0 +1,83 @@
+"""An adapter → a complete Hugging Face directory, in which it is one with its base.
+
+    danlu merge runs/sft-lora --out runs/merged
+
+W + s · B A is rounded once, and what that moves is measured: the logits of the merged model against those of the base
+with the adapter beside it.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from danlu.base import artifact
+from danlu.base.artifact import Artifact
+from danlu.base.errors import UserError
+from danlu.base.progress import say
+from danlu.base.recipe import UNCHANGING
+
+STAGE = "merge"
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Merge an adapter into its base, and measure that nothing else came of it."""
+
+    adapter: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="ADAPTER")] = field(metadata=UNCHANGING)
+    """A PEFT directory: adapter_config.json and adapter_model.safetensors."""
+    base: Path | None = field(default=None, metadata=UNCHANGING)
+    """The model that the adapter was trained on, or, after an extension, the one from before it; unset is what the
+    adapter's configuration names."""
+    out: Path = field(default=Path("runs/merged"), metadata=UNCHANGING)
+    """The directory to write."""
+    tolerance: float = 1e-3
+    """The largest difference of a logit that is let pass; 1e-4 was measured for SmolLM2-135M in float32."""
+
+    def __post_init__(self) -> None:
+        if not self.tolerance >= 0:
+            raise UserError(f"must not be negative, found {self.tolerance}", where="recipe: tolerance")
+
+
+def sources(recipe: Merge) -> dict[str, Path]:
+    """What the stage reads; a `UserError` if it is to write there too."""
+    from danlu.model.adapters.loading import base_of
+
+    found = {"adapter": recipe.adapter, "base": base_of(recipe.adapter, recipe.base)}
+    if recipe.out.resolve() in [path.resolve() for path in found.values()]:
+        raise UserError("is also read from", where=f"recipe: out {recipe.out}", remedy="Choose another --out")
+    return found
+
+
+def run(recipe: Merge, *, fresh: bool = False) -> Artifact:
+    """Write the merged model; nothing is written if it differs from the unmerged by more than the tolerance."""
+    from danlu.base.files import existing
+    from danlu.model.adapters.loading import open_adapter
+    from danlu.model.adapters.merging import MEASURED, largest_difference, logits_on_samples, merge
+    from danlu.recipes.training import check_vocabulary, save_chat_model, tokenizer_home
+    from danlu.tokens.tokenizer import Tokenizer
+
+    existing(recipe.adapter, remedy="Give what 'danlu sft --method lora' or peft wrote")
+    inputs = sources(recipe)
+    model = open_adapter(recipe.adapter, inputs["base"])
+    home = recipe.adapter if (recipe.adapter / "tokenizer.json").is_file() else tokenizer_home(inputs["base"])
+    tokenizer = Tokenizer.load(home)
+    check_vocabulary(model, tokenizer, home)
+    before = logits_on_samples(model)
+    difference = largest_difference(before, logits_on_samples(merge(model)))
+    say(f"  the largest of {before.numel():,} logits' differences, merged against unmerged: {difference:.2g}")
+    if not difference <= recipe.tolerance:  # so that what is not a number is refused too
+        raise UserError(
+            f"merging moves a logit by {difference:.2g}, and {recipe.tolerance:g} is let pass",
+            where=recipe.adapter,
+            remedy="Use it unmerged, or raise --tolerance",
+        )
+    draft = artifact.begin(recipe.out, STAGE, recipe, inputs, fresh=fresh)
+    save_chat_model(model, tokenizer, recipe.out)
+    draft.metrics = {
+        "largest_difference": difference,
+        "measured_tokens": MEASURED[0] * min(MEASURED[1], model.config.max_length),
+        "parameters": model.config.parameters(),
+    }
+    return draft.finish()
