@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from killing import Survival, stages, survive, undisturbed
 
 KILLS, AT_A_TIME = 100, 5
-STAGES = ("pretrain", "continued", "sft", "dpo", "chain")
+STAGES = ("pretrain", "continued", "sft", "lora", "dpo", "chain")
 
 
 def main() -> None:

@@ -44,7 +44,8 @@ class _CrossEntropySum(torch.autograd.Function):
                 logp = _log_softmax(hidden[part], compute).gather(1, targets[part].unsqueeze(1)).squeeze(1)
                 total -= (logp * weights[part]).sum(dtype=torch.float64)
             return total.float()
-        hidden_grad, weight_grad = torch.empty_like(hidden), torch.zeros_like(weight)
+        hidden_grad = torch.empty_like(hidden)
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None  # a frozen head costs no product
         uniform = bool((weights == 1).all())
         for part in parts:
             # In bf16 the logits are rounded already, so a softmax that rounds its result, but not its sums, to
@@ -57,14 +58,16 @@ class _CrossEntropySum(torch.autograd.Function):
             if not uniform:
                 grad.mul_(scale.unsqueeze(1).to(grad.dtype))
             torch.mm(grad, compute, out=hidden_grad[part])
-            weight_grad += grad.t() @ hidden[part]
+            if weight_grad is not None:
+                weight_grad += grad.t() @ hidden[part]
         ctx.save_for_backward(hidden_grad, weight_grad)
         return total.float()
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
         hidden_grad, weight_grad = ctx.saved_tensors
-        return hidden_grad * grads[0].to(hidden_grad.dtype), weight_grad * grads[0], None, None
+        scaled = None if weight_grad is None else weight_grad * grads[0]
+        return hidden_grad * grads[0].to(hidden_grad.dtype), scaled, None, None
 
 
 class _LogProbabilities(torch.autograd.Function):
@@ -79,17 +82,19 @@ class _LogProbabilities(torch.autograd.Function):
         return torch.cat(picked) if picked else hidden.new_zeros(0, dtype=torch.float32)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         hidden, weight, targets = ctx.saved_tensors
         compute = weight.to(hidden.dtype)
-        hidden_grad, weight_grad = torch.empty_like(hidden), torch.zeros_like(weight)
+        hidden_grad = torch.empty_like(hidden)
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for part in _chunks(hidden.shape[0], weight.shape[0]):
             scale = -grads[0][part].unsqueeze(1)  # d(log p)/d(logit) = one-hot - softmax
             grad = _log_softmax(hidden[part], compute).exp_().mul_(scale)
             grad[_cells(targets[part])] += grads[0][part]
             grad = grad.to(hidden.dtype)
             hidden_grad[part] = grad @ compute
-            weight_grad += grad.t() @ hidden[part]
+            if weight_grad is not None:
+                weight_grad += grad.t() @ hidden[part]
         return hidden_grad, weight_grad, None
 
 

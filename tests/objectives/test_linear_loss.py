@@ -169,3 +169,25 @@ def test_without_gradients_none_are_computed(monkeypatch: pytest.MonkeyPatch) ->
         loss = cross_entropy_sum(hidden, weight, targets, weights)
     assert seen.products == 4
     near(loss, -(all_at_once(hidden, weight, targets) * weights).sum())
+
+
+@pytest.mark.parametrize("loss", ["sum", "log probabilities"])
+def test_a_frozen_head_changes_no_other_gradient(loss: str) -> None:
+    torch.manual_seed(0)
+    targets, weights = torch.randint(11, (7,)), torch.rand(7)
+
+    def gradients(frozen: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        torch.manual_seed(1)
+        hidden = torch.randn(7, 5, requires_grad=True)
+        weight = torch.randn(11, 5, requires_grad=not frozen)
+        if loss == "sum":
+            cross_entropy_sum(hidden, weight, targets, weights).backward()
+        else:
+            (log_probabilities(hidden, weight, targets) * weights).sum().backward()
+        assert hidden.grad is not None
+        return hidden.grad, weight.grad
+
+    frozen, whole = gradients(True), gradients(False)
+    assert torch.equal(frozen[0], whole[0])
+    assert frozen[1] is None
+    assert whole[1] is not None

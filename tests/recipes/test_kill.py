@@ -11,7 +11,7 @@ import pytest
 
 from tests.killing import stages, survive, undisturbed
 
-KILLS = {"pretrain": 2, "continued": 3, "lora": 2, "dpo": 2, "chain": 3}
+KILLS = {"pretrain": 2, "continued": 1, "lora": 1, "dpo": 1, "chain": 2}
 
 
 @pytest.fixture(scope="module")
