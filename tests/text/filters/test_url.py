@@ -187,7 +187,7 @@ def test_own_categories(url: str, reason: str, category: str) -> None:
     [
         "https://essex.gov.uk/adult-education", "https://www.middlesexcounty.example", "https://scunthorpe.example/cockpit",
         "https://en.wikipedia.org/wiki/Casino_Royale", "https://en.wikipedia.org/wiki/Sex_ratio", "https://www.example.top/",
-        "https://arxiv.org/abs/1706.03762", "https://docs.python.org/3/library/random.html", "https://pypi.org/project/torch/",
+        "https://arxiv.org/abs/1706.03762", "https://docs.python.org/3/library/random.html", "https://www.gutenberg.org/ebooks/1342",
         "https://zh.wikipedia.org/wiki/中国体育彩票", "https://a.example/2020/05/slot-machines-history",
         "https://www.who.int/news/hot-topics/alcohol",
     ],
