@@ -309,6 +309,14 @@ def forbidden(path: Path) -> Iterator[str]:
                 yield f"{place(path, call)}: {keyword}"
 
 
+def test_no_expression_has_a_possessive_group() -> None:
+    """Before Python 3.11.5 such groups may match wrongly (CPython issue 106052); single characters are safe."""
+    group = re.compile(r"\)[*+?]\+|\(\?>")
+    assert [
+        f"{path}: {found[0]}" for path in sources("danlu") for found in group.finditer(path.read_text("utf-8"))
+    ] == []
+
+
 def test_nothing_runs_code_that_came_with_data() -> None:
     assert [line for path in sources("danlu", "tests", "bench") for line in forbidden(path)] == []
 

@@ -27,21 +27,23 @@ FENCES = {"li": ("ul", "ol", "menu", "td", "th"), "dt": ("dl", "td", "th"), "dd"
 # fmt: on
 LOOK_BACK = 64  # open elements searched for the one that a tag ends: deeper nesting is not a page but an attack
 
-_ATTRIBUTES = r"""(?:[^>=]++|=[ \t\n\r\f]*+(?:"[^"]*+"|'[^']*+')?+)*+"""
+# No group is possessive: before Python 3.11.5 such a group may match wrongly (CPython issue 106052). None needs to be:
+# where one of these stops, what follows it always matches, so there is nothing to go back for.
+_ATTRIBUTES = r"""(?:[^>=]++|=[ \t\n\r\f]*+(?:"[^"]*+"|'[^']*+')?)*"""
 _INLINE = rf"</?(?:{'|'.join(INLINE)})(?![^\s/>]){_ATTRIBUTES}>|<[!?]{_ATTRIBUTES}>|</(?![a-zA-Z])[^>]*+>"
 _UNREAD = re.compile(
-    rf"<({'|'.join(RAW)})(?![^\s/>]){_ATTRIBUTES}>([^<]*+(?:<(?!/\1)[^<]*+)*+)(?:</\1[^>]*+>|\Z)"
-    r"|<!--(?:-?>|(?:[^-]++|-(?!-!?>))*+--!?>)",
+    rf"<({'|'.join(RAW)})(?![^\s/>]){_ATTRIBUTES}>([^<]*+(?:<(?!/\1)[^<]*+)*)(?:</\1[^>]*+>|\Z)"
+    r"|<!--(?:-?>|(?:[^-]++|-(?!-!?>))*--!?>)",
     re.IGNORECASE,
 )
 _TOKEN = re.compile(
-    rf"((?:[^<]++|<(?![a-zA-Z/!?])|{_INLINE})*+)(?:<(/?)([a-zA-Z][^\s/>]*+)({_ATTRIBUTES})>|(<)|\Z)", re.IGNORECASE
+    rf"((?:[^<]++|<(?![a-zA-Z/!?])|{_INLINE})*)(?:<(/?)([a-zA-Z][^\s/>]*+)({_ATTRIBUTES})>|(<)|\Z)", re.IGNORECASE
 )
 _INLINE_TAG = re.compile(_INLINE, re.IGNORECASE)
 # Inline elements that are not shown, or are marks for the mouse: they go with their contents.
 _HIDDEN = re.compile(
     rf"<(span|sup|i|small|label)(?=[\s/])(?={_ATTRIBUTES}>)[^>]*?(?:display:\s*none|\shidden[\s=>]|editsection|sr-only|"
-    r"screen-reader|visually-hidden)[^>]*+>[^<]*+(?:<(?!/\1)[^<]*+)*+</\1\s*+>",
+    r"screen-reader|visually-hidden)[^>]*+>[^<]*+(?:<(?!/\1)[^<]*+)*</\1\s*+>",
     re.IGNORECASE,
 )
 _CUT = re.compile(r"<[/!?a-zA-Z].*", re.DOTALL)  # a tag that the end of the page cut off
