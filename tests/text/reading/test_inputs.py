@@ -143,12 +143,12 @@ def test_circles_of_links_below_a_pattern(tmp_path: Path) -> None:
     assert names(tmp_path / "**/*.txt", follow_links=True)[0] == ["x.txt", "y.txt"]
 
 
-def test_special_files_in_a_folder(tmp_path: Path) -> None:
+def test_special_files_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree(tmp_path, "a.txt")
     os.mkfifo(tmp_path / "pipe.txt")
     os.mkfifo(tmp_path / "pipe.exe")
     with socket.socket(socket.AF_UNIX) as server:
-        os.chdir(tmp_path)  # a socket's name is short
+        monkeypatch.chdir(tmp_path)  # a socket's name is short
         server.bind("s.jsonl")
     (tmp_path / "null.txt").symlink_to("/dev/null")
     (tmp_path / "folder.txt").mkdir()

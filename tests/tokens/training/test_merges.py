@@ -146,7 +146,9 @@ found = train_bpe_reporting(made_up(5000), 262, memory=LEAST_MEMORY, workers=2)
 peak = int(re.findall("VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[0]) << 10
 print(json.dumps([found.facts["spilled_bytes"], peak / LEAST_MEMORY]))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stderr
     spilled, share = json.loads(done.stdout)
     assert spilled > 5_000_000
     assert share < 1
