@@ -157,6 +157,9 @@ def write(name: str, records: Sequence[Record], *, peers: Mapping[str, str] | No
     from danlu.base.files import write_text
 
     words = [word for word in sys.argv[1:] if word != "--quick"]
+    if "--out" in words:  # where a run is kept says nothing about it, and names somebody's machine
+        at = words.index("--out")
+        del words[at : at + 2]
     arguments = f' ARGS="{" ".join(words)}"' if words else ""
     common = {
         "machine": describe(),
