@@ -3,10 +3,12 @@
 torch's SDPA is used wherever it is fast: on a GPU, and without gradients. On a CPU its backward takes eight
 times its forward, so training runs `_Blocked`, the same mathematics as matrix products over blocks of
 queries: 61 against 127 ms forward and backward for 8 x 8 heads of 512 tokens in bf16 (LOG.md). Blocks skip
-most of the upper triangle. Probabilities are kept for the backward pass, so beyond `LONGEST_BLOCKED`
-tokens, where they would dominate memory, SDPA takes over again.
+most of the upper triangle, and all that lies outside a window. Probabilities are kept for the backward pass, so
+beyond `LONGEST_BLOCKED` tokens, where they would dominate memory, SDPA takes over again. It cannot cap scores
+(Gemma 2), so capped scores always go through the blocks.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,55 +17,134 @@ from torch import Tensor, nn
 from danlu.model.cache import Cache
 from danlu.model.config import ModelConfig
 from danlu.model.linear import Linear
+from danlu.model.norm import RMSNorm
 from danlu.model.positions import Positions
 
 BLOCK = 256  # 64 and 128 lose more to small products than they save in the triangle; 512 skips nothing
 LONGEST_BLOCKED = 2048
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What a model does to its scores, and which keys a query can see at all."""
+
+    scale: float = 0.0
+    """Multiplied by; 0 is 1/√W."""
+    cap: float = 0.0
+    """Capped by tanh at plus and minus so much; 0 caps nothing."""
+    causal: bool = True
+    """Queries see no later keys."""
+    window: int = 0
+    """Queries see so many keys, their own included; 0 is all."""
+
+    def keys(self, start: int, stop: int, length: int) -> slice:
+        """Those that queries ``start`` to ``stop`` may see, of ``length``; the rest of a mask is in the bias."""
+        if not self.window:
+            return slice(0, stop if self.causal else length)
+        first = max(start - self.window + 1, 0)
+        return slice(first, stop if self.causal else min(stop + self.window - 1, length))
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a block reads beside the stream. Layers of one kind share one."""
+
+    ids: Tensor  # [B, T]
+    where: Positions
+    positions: Tensor  # [B, T]
+    bias: Tensor | None  # [B, 1 or H, T, S]; None is plain causal
+    segments: Tensor | None  # [B, T]; below 0 is padding
+    first: Tensor  # [B, T, D]: the stream as it began
+    cache: Cache | None
+
+
 class _Blocked(torch.autograd.Function):
     """softmax(q kᵀ + bias) v over blocks of queries. q: [B, K, G, T, W]; k, v: [B, K, T, W]; q already scaled."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scores: Scores) -> Tensor:
         out, kept = torch.empty_like(q), []
-        for start in range(0, q.shape[3], BLOCK):
-            stop = min(start + BLOCK, q.shape[3])
-            rows = q[:, :, :, start:stop]  # [B, K, G, b, W]
-            scores = rows.flatten(2, 3) @ k[:, :, :stop].transpose(-1, -2)  # [B, K, G·b, S]
-            scores = scores.unflatten(2, rows.shape[2:4]).add_(bias[..., start:stop, :stop])
-            weights = torch.softmax(scores, dim=-1)
-            out[:, :, :, start:stop] = (weights.flatten(2, 3) @ v[:, :, :stop]).unflatten(2, rows.shape[2:4])
+        for rows, keys in _blocks(q.shape[3], scores):
+            part = q[:, :, :, rows]  # [B, K, G, b, W]
+            product = part.flatten(2, 3) @ k[:, :, keys].transpose(-1, -2)  # [B, K, G·b, S]
+            if scores.cap:
+                product.div_(scores.cap).tanh_()
+                kept.append(product)
+                product = product * scores.cap
+            product = product.unflatten(2, part.shape[2:4]).add_(bias[..., rows, keys])
+            weights = torch.softmax(product, dim=-1)
+            out[:, :, :, rows] = (weights.flatten(2, 3) @ v[:, :, keys]).unflatten(2, part.shape[2:4])
             kept.append(weights)
         ctx.save_for_backward(q, k, v, *kept)
+        ctx.scores = scores
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, *kept = ctx.saved_tensors
         q_grad, k_grad, v_grad = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        for start, weights in zip(range(0, q.shape[3], BLOCK), kept, strict=True):
-            stop = min(start + BLOCK, q.shape[3])
-            grad = grads[0][:, :, :, start:stop].flatten(2, 3)  # [B, K, G·b, W]
+        left = iter(kept)
+        for rows, keys in _blocks(q.shape[3], ctx.scores):
+            slope = next(left).square().neg_().add_(1) if ctx.scores.cap else None  # of tanh, [B, K, G·b, S]
+            weights = next(left)
+            grad = grads[0][:, :, :, rows].flatten(2, 3)  # [B, K, G·b, W]
             flat = weights.flatten(2, 3)  # [B, K, G·b, S]
-            v_grad[:, :, :stop] += flat.transpose(-1, -2) @ grad
-            from_values = grad @ v[:, :, :stop].transpose(-1, -2)
-            scores = torch.ops.aten._softmax_backward_data(from_values, flat, -1, flat.dtype)
-            q_grad[:, :, :, start:stop] = (scores @ k[:, :, :stop]).unflatten(2, weights.shape[2:4])
-            k_grad[:, :, :stop] += scores.transpose(-1, -2) @ q[:, :, :, start:stop].flatten(2, 3)
-        return q_grad, k_grad, v_grad, None
+            v_grad[:, :, keys] += flat.transpose(-1, -2) @ grad
+            from_values = grad @ v[:, :, keys].transpose(-1, -2)
+            product = torch.ops.aten._softmax_backward_data(from_values, flat, -1, flat.dtype)
+            if slope is not None:
+                product = product.mul_(slope)
+            q_grad[:, :, :, rows] = (product @ k[:, :, keys]).unflatten(2, weights.shape[2:4])
+            k_grad[:, :, keys] += product.transpose(-1, -2) @ q[:, :, :, rows].flatten(2, 3)
+        return q_grad, k_grad, v_grad, None, None
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def _blocks(length: int, scores: Scores) -> list[tuple[slice, slice]]:
+    """Queries, and the keys that they may see."""
+    starts = range(0, length, BLOCK)
+    rows = [slice(start, min(start + BLOCK, length)) for start in starts]
+    return [(part, scores.keys(part.start, part.stop, length)) for part in rows]
+
+
+def _capped(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, cap: float) -> Tensor:
+    """Over blocks of queries where nothing is learned, or what is new stands at the end. Shapes as in `_Blocked`."""
+    out = torch.empty_like(q)
+    for start in range(0, q.shape[3], BLOCK):
+        rows = slice(start, min(start + BLOCK, q.shape[3]))
+        product = torch.tanh(q[:, :, :, rows] @ k.unsqueeze(2).transpose(-1, -2) / cap) * cap
+        out[:, :, :, rows] = torch.softmax(product + bias[..., rows, :], dim=-1) @ v.unsqueeze(2)
+    return out
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scores: Scores = Scores()) -> Tensor:
     """q: [B, H, T, W]; k, v: [B, K, S, W]; bias: [B, 1 or H, T, S] or None for plain causal -> [B, H, T, W]."""
     groups = q.shape[1] // k.shape[1]
     learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)
-    if bias is not None and learning and q.device.type == "cpu" and q.shape[2] <= LONGEST_BLOCKED:
+    blocked = learning and (scores.cap or (q.device.type == "cpu" and q.shape[2] <= LONGEST_BLOCKED))
+    if bias is not None and (blocked or scores.cap):
         by_group = bias.unflatten(1, (-1, groups)) if bias.shape[1] > 1 else bias.unsqueeze(2)
-        scaled = (q * q.shape[-1] ** -0.5).unflatten(1, (-1, groups))  # [B, K, G, T, W]
-        return _Blocked.apply(scaled, k, v, by_group).flatten(1, 2)
+        scaled = (q * (scores.scale or q.shape[-1] ** -0.5)).unflatten(1, (-1, groups))  # [B, K, G, T, W]
+        if blocked:
+            return _Blocked.apply(scaled, k, v, by_group, scores).flatten(1, 2)
+        return _capped(scaled, k, v, by_group, scores.cap).flatten(1, 2)
     causal = bias is None and q.shape[2] > 1
-    return nn.functional.scaled_dot_product_attention(q, k, v, bias, is_causal=causal, enable_gqa=groups > 1)
+    scale = scores.scale or None
+    return nn.functional.scaled_dot_product_attention(
+        q, k, v, bias, is_causal=causal, scale=scale, enable_gqa=groups > 1
+    )
+
+
+class ValueEmbedding(nn.Module):
+    """A second embedding of the token, added to its values (Zhou et al. 2024; Jordan et al. 2024)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.table = nn.Embedding(config.vocab_size, config.kv_heads * config.head_width)
+        self.share = nn.Parameter(torch.ones(1))
+
+    def forward(self, v: Tensor, ids: Tensor) -> Tensor:
+        """v: [B, T, K·W], ids: [B, T] -> [B, T, K·W]."""
+        return v + (self.table(ids) * self.share).to(v.dtype)
 
 
 class Attention(nn.Module):
@@ -72,20 +153,32 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer, self.head_width = layer, config.head_width
-        self.q = Linear(config.width, config.heads * config.head_width, config.bias)
-        self.k = Linear(config.width, config.kv_heads * config.head_width, config.bias)
-        self.v = Linear(config.width, config.kv_heads * config.head_width, config.bias)
+        window = config.window if config.is_local(layer) else 0
+        self.scores = Scores(config.attention_scale, config.attention_cap, config.causal, window)
+        bias = config.bias or config.qkv_bias
+        self.q = Linear(config.width, config.heads * config.head_width, bias)
+        self.k = Linear(config.width, config.kv_heads * config.head_width, bias)
+        self.v = Linear(config.width, config.kv_heads * config.head_width, bias)
         self.o = Linear(config.heads * config.head_width, config.width, config.bias)
+        if config.qk_norm:
+            self.q_norm = RMSNorm(config.head_width, config.norm_epsilon)
+            self.k_norm = RMSNorm(config.head_width, config.norm_epsilon)
+        self.normed, self.valued = config.qk_norm, config.has_values(layer)
+        if self.valued:
+            self.values = ValueEmbedding(config)
 
-    def forward(
-        self, x: Tensor, where: Positions, positions: Tensor, bias: Tensor | None, cache: Cache | None
-    ) -> Tensor:
-        """x: [B, T, D], positions: [B, T], bias as in `attend` -> [B, T, D]."""
-        q, k, v = (self._heads(project(x)) for project in (self.q, self.k, self.v))
-        q, k = where.rotate(q, k, positions)
-        if cache is not None:
-            k, v = cache.append(self.layer, k, v)
-        return self.o(attend(q, k, v, bias).transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x: [B, T, D] -> [B, T, D]."""
+        values = self.v(x)
+        if self.valued:
+            values = self.values(values, context.ids)
+        q, k, v = self._heads(self.q(x)), self._heads(self.k(x)), self._heads(values)
+        if self.normed:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = context.where.rotate(q, k, context.positions)
+        if context.cache is not None:
+            k, v = context.cache.append(self.layer, k, v)
+        return self.o(attend(q, k, v, context.bias, self.scores).transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)

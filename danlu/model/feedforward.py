@@ -1,11 +1,11 @@
-"""The feed-forward layer: SwiGLU (Shazeer 2020), GELU (Hendrycks and Gimpel 2016), ReLU² (So et al. 2021)."""
+"""The feed-forward layer: SwiGLU and GeGLU (Shazeer 2020), GELU (Hendrycks and Gimpel 2016), ReLU² (So et al. 2021)."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from danlu.model.config import ModelConfig
+from danlu.model.config import Activation, ModelConfig
 from danlu.model.linear import Linear
 
 
@@ -24,24 +24,46 @@ class _SiluGate(torch.autograd.Function):
         return torch.ops.aten.silu_backward(grad * up, gate), nn.functional.silu(gate).mul_(grad)
 
 
+class _GeluGate(torch.autograd.Function):
+    """gelu(gate) · up, the tanh form, likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+        ctx.save_for_backward(gate, up)
+        return nn.functional.gelu(gate, approximate="tanh").mul_(up)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        gate, up = ctx.saved_tensors
+        opened = nn.functional.gelu(gate, approximate="tanh")
+        closed = torch.ops.aten.gelu_backward(grads[0] * up, gate, approximate="tanh")
+        return closed, opened.mul_(grads[0])
+
+
+def activate(x: Tensor, activation: Activation) -> Tensor:
+    """What stands between two linear layers without a gate; of a gated kind, its gate's."""
+    if activation == "swiglu":
+        return nn.functional.silu(x)
+    if activation == "relu2":
+        return nn.functional.relu(x).square()
+    return nn.functional.gelu(x, approximate="none" if activation == "gelu_exact" else "tanh")
+
+
 class FeedForward(nn.Module):
     """width → feedforward → width."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.activation = config.activation
-        if config.activation == "swiglu":
+        if config.gated:
             self.gate = Linear(config.width, config.feedforward, config.bias)
         self.up = Linear(config.width, config.feedforward, config.bias)
         self.down = Linear(config.feedforward, config.width, config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, T, D] -> [B, T, D]."""
-        hidden = self.up(x)
         if self.activation == "swiglu":
-            hidden = _SiluGate.apply(self.gate(x), hidden)
-        elif self.activation == "gelu":
-            hidden = nn.functional.gelu(hidden, approximate="tanh")
-        else:
-            hidden = nn.functional.relu(hidden).square()
-        return self.down(hidden)
+            return self.down(_SiluGate.apply(self.gate(x), self.up(x)))
+        if self.activation == "geglu":
+            return self.down(_GeluGate.apply(self.gate(x), self.up(x)))
+        return self.down(activate(self.up(x), self.activation))

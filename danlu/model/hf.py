@@ -12,7 +12,7 @@ from torch import Tensor
 
 from danlu.base.errors import MissingExtra
 from danlu.model.config import ModelConfig
-from danlu.model.hub import MAX_LENGTH, from_hub_config
+from danlu.model.hub import RENAMED, from_hub_config
 from danlu.model.positions import Positions
 from danlu.model.transformer import Transformer
 
@@ -29,7 +29,7 @@ class DanluConfig(PretrainedConfig):  # type: ignore[misc]
     model_type = "danlu"
 
     def __init__(self, **values: Any) -> None:
-        for name in (set(ModelConfig.__dataclass_fields__) - {"max_length"}) | {MAX_LENGTH}:
+        for name in (RENAMED.get(name, name) for name in ModelConfig.__dataclass_fields__):
             if name in values:
                 setattr(self, name, values.pop(name))
         super().__init__(**values)
@@ -47,9 +47,8 @@ class DanluForCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
     def __init__(self, config: DanluConfig) -> None:
         super().__init__(config)
         native = Transformer(config.native())
-        self.embed, self.positions, self.blocks, self.norm = native.embed, native.positions, native.blocks, native.norm
-        if not native.config.tied:
-            self.head = native.head
+        for name, child in native.named_children():
+            setattr(self, name, child)
         self._native = [native]  # in a list, so that its parameters are not registered twice
         self.post_init()
 

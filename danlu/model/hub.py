@@ -25,8 +25,14 @@ from danlu.model.transformer import Transformer
 SHARD_BYTES = 2 * 10**9
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"  # a directory with it holds an adapter and not a model: danlu.model.adapters
-MAX_LENGTH = "max_position_embeddings"  # by the name max_length transformers understands, and refuses, another thing
+MAX_LENGTH = "max_position_embeddings"
+# Names by which transformers understands, and refuses, another thing.
+RENAMED = {"max_length": MAX_LENGTH, "rope_scaling": "rope_reach"}
 DAMAGED = "The file is damaged: make or copy it again"
+LLAMA_KEYS = (
+    *("vocab_size", "layers", "width", "heads", "kv_heads", "head_width", "feedforward"),
+    *("norm_epsilon", "rope_theta", "max_length", "tied", "bias"),
+)
 LLAMA_NAMES = (
     ("embed.", "model.embed_tokens."),
     ("norm.", "model.norm."),
@@ -42,7 +48,8 @@ LLAMA_NAMES = (
 
 def is_llama(config: ModelConfig) -> bool:
     """Does transformers' Llama class compute exactly this?"""
-    return (config.norm, config.positions, config.activation) == ("rmsnorm", "rope", "swiglu")
+    shape = {name: getattr(config, name) for name in LLAMA_KEYS}
+    return config == ModelConfig(**shape)
 
 
 def llama_name(name: str) -> str:
@@ -58,9 +65,9 @@ def llama_name(name: str) -> str:
 def to_hub_config(config: ModelConfig, tokens: dict[str, Any]) -> dict[str, Any]:
     """``config.json``. ``tokens``: bos_token_id, eos_token_id, pad_token_id where known."""
     if not is_llama(config):
-        shape = {"model_type": "danlu", "architectures": ["DanluForCausalLM"], **to_dict(config)}
-        shape[MAX_LENGTH] = shape.pop("max_length")
-        return shape | {"tie_word_embeddings": config.tied, "dtype": "float32", **tokens}
+        shape = {RENAMED.get(name, name): value for name, value in to_dict(config).items()}
+        kind = {"model_type": "danlu", "architectures": ["DanluForCausalLM"]}
+        return kind | shape | {"tie_word_embeddings": config.tied, "dtype": "float32", **tokens}
     return {
         "model_type": "llama",
         "architectures": ["LlamaForCausalLM"],
@@ -87,8 +94,8 @@ def to_hub_config(config: ModelConfig, tokens: dict[str, Any]) -> dict[str, Any]
 def from_hub_config(values: dict[str, Any], where: Path) -> ModelConfig:
     """The `ModelConfig` of a ``config.json``; a `UserError` for a family that is not native."""
     if values.get("model_type") == "danlu":
-        known = {k: v for k, v in values.items() if k in ModelConfig.__dataclass_fields__}
-        return from_dict(ModelConfig, known | {"max_length": values[MAX_LENGTH]}, str(where))
+        names = {RENAMED.get(name, name): name for name in ModelConfig.__dataclass_fields__}
+        return from_dict(ModelConfig, {names[k]: v for k, v in values.items() if k in names}, str(where))
     if values.get("model_type") != "llama":
         raise UserError(
             f"model type '{values.get('model_type')}' is not supported",

@@ -19,7 +19,9 @@ def initialise(model: nn.Module, seed: int) -> None:
     """Fill every parameter of a `Transformer`, the same for the same seed whatever ran before."""
     for name, parameter in model.named_parameters():
         draw = torch.Generator().manual_seed(derive(seed, "init", name))
-        if parameter.dim() < 2:
+        if name.endswith("mixture"):
+            parameter.copy_(torch.tensor([1.0, 0.0]))  # the stream alone
+        elif parameter.dim() < 2:
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
         elif name.endswith(("o.weight", "down.weight")):
             parameter.zero_()

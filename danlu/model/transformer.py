@@ -1,9 +1,10 @@
-"""The decoder: embedding, pre-norm blocks, final norm, output layer.
+"""The model: embedding, blocks, final norm, output layer.
 
 One class for every combination of switches in `ModelConfig`; families differ in configuration, techniques
 wrap it from outside. Weights are float32; activations take ``compute_dtype``.
 
-Legend: B batch, T time, D width, H query heads, K key-value heads, W head width, V vocabulary.
+Legend: B batch, T time, S tokens that can be looked at, D width, H query heads, K key-value heads, W head width,
+V vocabulary.
 """
 
 import torch
@@ -11,10 +12,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from danlu.base.errors import UserError
-from danlu.model.attention import Attention
+from danlu.model.attention import Attention, Context
 from danlu.model.cache import Cache
 from danlu.model.config import ModelConfig
-from danlu.model.feedforward import FeedForward
+from danlu.model.feedforward import FeedForward, activate
 from danlu.model.init import initialise
 from danlu.model.linear import Linear
 from danlu.model.norm import make_norm
@@ -24,27 +25,74 @@ from danlu.model.positions.learned import Learned
 from danlu.model.positions.rope import Rope
 from danlu.model.positions.sinusoidal import Sinusoidal
 
-POSITIONS = {"rope": Rope, "alibi": Alibi, "learned": Learned, "sinusoidal": Sinusoidal}
+
+def positions_of(config: ModelConfig) -> Positions:
+    """How the model knows order."""
+    if config.positions == "none":
+        return Positions()
+    return {"rope": Rope, "alibi": Alibi, "learned": Learned, "sinusoidal": Sinusoidal}[config.positions](config)
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feedforward(norm(x))."""
+    """Attention and feed-forward, each added to the stream, with norms where the config puts them.
+
+    pre: x + f(norm(x)). post: norm(x + f(x)). sandwich: x + norm(f(norm(x))). In parallel: x + f(norm(x)) + g(norm(x)).
+    """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
+        self.place, self.parallel, self.dropout = config.norm_place, config.parallel, config.dropout
         self.attention_norm, self.attention = make_norm(config), Attention(config, layer)
         self.feedforward_norm, self.feedforward = make_norm(config), FeedForward(config)
+        if config.norm_place == "sandwich":
+            self.attention_after, self.feedforward_after = make_norm(config), make_norm(config)
+        self.mixture = nn.Parameter(torch.tensor([1.0, 0.0])) if config.residual_scalars else None
 
-    def forward(
-        self, x: Tensor, where: Positions, positions: Tensor, bias: Tensor | None, cache: Cache | None
-    ) -> Tensor:
+    def forward(self, x: Tensor, context: Context) -> Tensor:
         """x: [B, T, D] -> [B, T, D]."""
-        x = x + self.attention(self.attention_norm(x), where, positions, bias, cache)
-        return x + self.feedforward(self.feedforward_norm(x))
+        if self.mixture is not None:
+            stream, first = self.mixture.to(x.dtype)
+            x = stream * x + first * context.first
+        if self.parallel:
+            added = self._drop(self.attention(self.attention_norm(x), context))
+            return x + added + self._drop(self.feedforward(self.feedforward_norm(x)))
+        if self.place == "post":
+            x = self.attention_norm(x + self._drop(self.attention(x, context)))
+            return self.feedforward_norm(x + self._drop(self.feedforward(x)))
+        attended = self.attention(self.attention_norm(x), context)
+        if self.place == "sandwich":
+            x = x + self._drop(self.attention_after(attended))
+            return x + self._drop(self.feedforward_after(self.feedforward(self.feedforward_norm(x))))
+        x = x + self._drop(attended)
+        return x + self._drop(self.feedforward(self.feedforward_norm(x)))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.dropout) if self.dropout and self.training else x
+
+
+class Transform(nn.Module):
+    """What BERT does between its last block and the output layer: linear, activation, norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.activation = config.activation
+        self.linear, self.norm = Linear(config.width, config.width), make_norm(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [B, T, D] -> [B, T, D]."""
+        return self.norm(activate(self.linear(x), self.activation))
+
+
+class OutputBias(nn.Module):
+    """The bias of the output layer, whose matrix may be the embedding's."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
 
 class Transformer(nn.Module):
-    """A causal language model. ``checkpointing`` recomputes each block in the backward pass to save memory."""
+    """A language model. ``checkpointing`` recomputes each block in the backward pass to save memory."""
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
@@ -52,11 +100,19 @@ class Transformer(nn.Module):
         self.compute_dtype = torch.float32
         self.checkpointing = False
         self.embed = nn.Embedding(config.vocab_size, config.width)
-        self.positions = POSITIONS[config.positions](config)
+        self.positions = positions_of(config)
+        if config.rope_local_theta:
+            self.local_positions = Rope(config, local=True)
+        if config.embedding_norm:
+            self.embed_norm = make_norm(config)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
-        self.norm = make_norm(config)
+        self.norm = nn.Identity() if config.norm_place == "post" else make_norm(config)
+        if config.head_transform:
+            self.transform = Transform(config)
         if not config.tied:
             self.head = Linear(config.width, config.vocab_size, bias=False)
+        if config.head_bias:
+            self.head_bias = OutputBias(config)
         initialise(self, seed)
 
     @property
@@ -66,31 +122,71 @@ class Transformer(nn.Module):
 
     def forward(self, ids: Tensor, segments: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """ids: [B, T] -> logits: [B, T, V]."""
-        hidden = self.hidden(ids, segments, cache)
-        return nn.functional.linear(hidden, self.output_weight.to(hidden.dtype))
+        return self.logits(self.hidden(ids, segments, cache))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """hidden: [..., D], of `hidden` -> [..., V]."""
+        bias = self.head_bias.bias.to(hidden.dtype) if self.config.head_bias else None
+        logits = nn.functional.linear(hidden, self.output_weight.to(hidden.dtype), bias)
+        if self.config.logit_scale != 1.0:
+            logits = logits * self.config.logit_scale
+        cap = self.config.logit_cap
+        return torch.tanh(logits / cap) * cap if cap else logits
 
     def hidden(self, ids: Tensor, segments: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """What the output layer reads. ids, segments: [B, T] -> [B, T, D].
 
-        Tokens see only earlier tokens of their own segment, and positions count from the segment's start.
-        With a cache, ``segments`` below 0 mark padding on the left.
+        Tokens see only tokens of their own segment, earlier ones in a causal model, and positions count from the
+        segment's start. With a cache, ``segments`` below 0 mark padding on the left.
         """
+        x = self.features(ids, segments, cache)
+        return self.transform(x) if self.config.head_transform else x
+
+    def features(self, ids: Tensor, segments: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """What the last block made, normed: what another head than the output layer reads. Shapes as in `hidden`."""
         if ids.shape[1] > self.config.max_length:
             raise UserError(
                 f"a sequence of {ids.shape[1]} tokens is longer than the model's {self.config.max_length}",
                 remedy="Cut the text, or train with a larger max_length",
             )
-        positions, bias = self._order(ids, segments, cache)
-        x = self.positions.embed(self.embed(ids).to(self.compute_dtype), positions)
-        for block in self.blocks:
+        if cache is not None and not self.config.causal:
+            raise UserError("an encoder sees all tokens at once and generates none", remedy="Use a causal model")
+        positions, visible, columns = self._order(ids, segments, cache)
+        x = self._embed(ids, positions)
+        kinds = dict[tuple[bool, bool], Context]()
+        for layer, block in enumerate(self.blocks):
+            kind = self.config.is_local(layer), self.config.is_turned(layer)
+            if kind not in kinds:
+                bias = self._bias(ids, visible, positions, columns, local=kind[0])
+                kinds[kind] = Context(ids, self._where(*kind), positions, bias, segments, x, cache)
             if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, self.positions, positions, bias, cache, use_reentrant=False)
+                x = checkpoint(block, x, kinds[kind], use_reentrant=False)
             else:
-                x = block(x, self.positions, positions, bias, cache)
+                x = block(x, kinds[kind])
         return self.norm(x)
 
-    def _order(self, ids: Tensor, segments: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor | None]:
-        """Positions [B, T], and what is added to the scores: [B, 1 or H, T, S], or None for plain causal."""
+    def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
+        """[B, T] -> [B, T, D], what the first block reads."""
+        x = self.embed(ids).to(self.compute_dtype)
+        if self.config.embedding_multiplier != 1.0:
+            x = x * self.config.embedding_multiplier
+        x = self.positions.embed(x, positions)
+        if self.config.embedding_norm:
+            x = self.embed_norm(x)
+        dropped = self.config.dropout and self.training
+        return nn.functional.dropout(x, self.config.dropout) if dropped else x
+
+    def _where(self, local: bool, turned: bool) -> Positions:
+        """What turns queries and keys in layers of a kind."""
+        if not turned:
+            return Positions()
+        return self.local_positions if local and self.config.rope_local_theta else self.positions
+
+    def _order(self, ids: Tensor, segments: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor | None, Tensor]:
+        """Positions of the queries [B, T], who sees whom apart from windows [B, T, S], positions of the keys [B, S].
+
+        None instead of the second is plain causal.
+        """
         if cache is not None:
             positions = cache.open(torch.ones_like(ids, dtype=torch.bool) if segments is None else segments >= 0)
             start = cache.length - ids.shape[1]
@@ -99,23 +195,35 @@ class Transformer(nn.Module):
             visible = visible & cache.valid[:, None, : cache.length]  # [B, T, S]
             # A padding token sees itself, so that its softmax has something to divide by.
             visible = visible | (columns == columns[start:, None])
-            return positions, self._bias(visible, positions, cache.positions[:, : cache.length])
+            return positions, visible, cache.positions[:, : cache.length]
         index = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
         causal = index[:1, :, None] >= index[:1, None, :]  # [1, T, T]
+        if not self.config.causal:
+            causal = torch.ones_like(causal)
         if segments is None:
-            return index, self._bias(causal, index, index) if self._needs_bias(ids) else None
+            return index, causal if self._needs_bias(ids) else None, index
         begins = torch.ones_like(segments, dtype=torch.bool)
         begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
         positions = index - torch.where(begins, index, 0).cummax(dim=1).values
         visible = causal & (segments[:, :, None] == segments[:, None, :])
-        return positions, self._bias(visible, positions, positions)
+        return positions, visible, positions
 
     def _needs_bias(self, ids: Tensor) -> bool:
-        """Plain causal masks come for free with SDPA; ALiBi, and training on a CPU, need them written out."""
-        return self.config.positions == "alibi" or (torch.is_grad_enabled() and ids.device.type == "cpu")
+        """Plain causal masks come for free with SDPA; anything else, and training on a CPU, needs them written out."""
+        config, length = self.config, ids.shape[1]
+        plain = config.causal and config.positions != "alibi" and not config.attention_cap
+        plain = plain and not 0 < config.window < length
+        return not plain or (torch.is_grad_enabled() and ids.device.type == "cpu")
 
-    def _bias(self, visible: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+    def _bias(
+        self, ids: Tensor, visible: Tensor | None, queries: Tensor, keys: Tensor, *, local: bool
+    ) -> Tensor | None:
         """visible: [B, T, S] -> [B, 1 or H, T, S] in the compute dtype: 0 or the position's bias, -inf if hidden."""
+        if visible is None:
+            return None
+        if local and self.config.window < visible.shape[-1]:
+            distance = queries.unsqueeze(2) - keys.unsqueeze(1)  # [B, T, S]
+            visible = visible & (distance.abs() < self.config.window)
         hidden = torch.full((), float("-inf"), dtype=self.compute_dtype, device=visible.device)
         added = self.positions.bias(queries, keys)
         base = torch.zeros((), dtype=self.compute_dtype, device=visible.device) if added is None else added

@@ -7,7 +7,6 @@ The second trains a model of the Llama family on (`danlu.recipes.continuing`): a
 new rows learn first, then the embeddings, then everything.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,56 +18,14 @@ from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError
 from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
-from danlu.model.config import Activation, ModelConfig, Norm, Position
+from danlu.model.config import ModelConfig
 from danlu.recipes.common import Training
+from danlu.recipes.shape import Shape
 from danlu.recipes.sizes import parse_count, sized
 from danlu.train.settings import OptimizerSettings
 
 STAGE = "pretrain"
 SIZE, REWARM, REPLAY_SHARE = "10M", 0.1, 0.25
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Overrides of what the size derives; unset values follow from it."""
-
-    layers: int | None = None
-    """Transformer blocks."""
-    width: int | None = None
-    """Size of the residual stream."""
-    heads: int | None = None
-    """Query heads."""
-    kv_heads: int | None = None
-    """Key and value heads: as many as query heads is MHA, 1 is MQA, between is GQA."""
-    head_width: int | None = None
-    """Size of one head."""
-    feedforward: int | None = None
-    """Hidden size of the feed-forward layer."""
-    activation: Activation | None = None
-    """swiglu, gelu or relu2."""
-    norm: Norm | None = None
-    """rmsnorm or layernorm."""
-    norm_epsilon: float | None = None
-    """Added under the root of the norm."""
-    positions: Position | None = None
-    """rope, alibi, learned or sinusoidal."""
-    rope_theta: float | None = None
-    """Base of RoPE's frequencies."""
-    tied: bool | None = None
-    """Share the embedding with the output layer."""
-    bias: bool | None = None
-    """Biases in the blocks' linear layers."""
-
-    def apply(self, config: ModelConfig) -> ModelConfig:
-        """``config`` with the values that are set; unset heads follow the width."""
-        given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
-        if "width" in given and "heads" not in given:
-            given["heads"] = max(given["width"] // given.get("head_width", config.head_width), 1)
-        if "heads" in given and "kv_heads" not in given:
-            given["kv_heads"] = given["heads"]
-        if "width" in given and "feedforward" not in given:
-            given["feedforward"] = -(-8 * given["width"] // 3 // 64) * 64
-        return dataclasses.replace(config, **given)
 
 
 @dataclass(frozen=True)

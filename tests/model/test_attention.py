@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from danlu.model import attention
-from danlu.model.attention import attend
+from danlu.model.attention import Scores, attend
 from danlu.model.positions.alibi import slopes
 
 HIDDEN = float("-inf")
@@ -88,3 +88,60 @@ def test_both_roads_agree(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -
 def test_no_bias_means_plain_causal() -> None:
     q, k, v = (drawn(2, h, 7, 8, seed=i) for i, h in enumerate((4, 2, 2)))
     torch.testing.assert_close(attend(q, k, v, None), written_out(q, k, v, causal(2, 7)))
+
+
+def windowed(length: int, window: int, causal: bool) -> Tensor:
+    """Two rows of `packed` documents, or of whole ones seen both ways, in a window."""
+    bias = packed(length).clone() if causal else torch.zeros(2, 1, length, length, dtype=torch.float64)
+    index = torch.arange(length)
+    bias[:, :, (index[:, None] - index).abs() >= window] = HIDDEN
+    return bias
+
+
+@pytest.mark.parametrize("cap", [0.0, 0.5])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("window", [1, 3, 5, 8])
+def test_blocks_skip_what_a_window_hides(
+    window: int, causal: bool, cap: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention, "BLOCK", 4)
+    bias, kind = windowed(13, window, causal), Scores(cap=cap, causal=causal, window=window)
+    inputs = [drawn(2, h, 13, 6, seed=i) for i, h in enumerate((4, 2, 2))]
+    out, found = drawn(2, 4, 13, 6, seed=9), []
+    for compute in (lambda q, k, v: attend(q, k, v, bias, kind), lambda q, k, v: capped(q, k, v, bias, cap)):
+        q, k, v = (x.clone().requires_grad_() for x in inputs)
+        y = compute(q, k, v)
+        y.backward(out)
+        found.append([y, q.grad, k.grad, v.grad])
+    torch.testing.assert_close(*found)
+
+
+def capped(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, cap: float) -> Tensor:
+    """softmax(cap · tanh(q kᵀ / √W / cap) + bias) v, written out."""
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+    scores = torch.einsum("bhtw,bhsw->bhts", q, k) / q.shape[-1] ** 0.5
+    scores = (cap * torch.tanh(scores / cap) if cap else scores) + bias
+    return torch.einsum("bhts,bhsw->bhtw", scores.softmax(-1), v)
+
+
+@pytest.mark.parametrize("kind", ["packed", "alibi"])
+def test_capped_scores_are_the_formula(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning, and not; a query at the end of many keys, as in decoding."""
+    monkeypatch.setattr(attention, "BLOCK", 4)
+    bias = packed(9) if kind == "packed" else alibi(4, 9)
+    q, k, v = (drawn(2, h, 9, 6, seed=i) for i, h in enumerate((4, 2, 2)))
+    expected = capped(q, k, v, bias, 0.5)
+    torch.testing.assert_close(attend(q, k, v, bias, Scores(cap=0.5)), expected)
+    torch.testing.assert_close(attend(q.requires_grad_(), k, v, bias, Scores(cap=0.5)), expected)
+    with torch.no_grad():
+        last = attend(q[:, :, 8:], k, v, bias[:, :, 8:], Scores(cap=0.5))
+    torch.testing.assert_close(last, expected[:, :, 8:])
+    torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, bias, Scores(cap=0.5)), (q, k.requires_grad_(), v))
+
+
+def test_a_scale_of_its_own() -> None:
+    q, k, v = (drawn(2, h, 7, 8, seed=i) for i, h in enumerate((4, 2, 2)))
+    expected = written_out(q * (0.3 * 8**0.5), k, v, causal(2, 7))
+    for bias in (None, causal(2, 7)):
+        torch.testing.assert_close(attend(q, k, v, bias, Scores(scale=0.3)), expected)
+    torch.testing.assert_close(attend(q.requires_grad_(), k, v, causal(2, 7), Scores(scale=0.3)), expected)

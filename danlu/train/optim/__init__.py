@@ -21,7 +21,8 @@ class Optimizer:
         self.trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not self.trainable:
             raise UserError("no parameter is trainable", remedy="Unfreeze some")
-        matrices = {n for n, p in self.trainable.items() if p.dim() == 2 and "blocks." in n}
+        tables = (n for n in self.trainable if n.endswith("table.weight"))  # embeddings inside blocks, a row a token
+        matrices = {n for n, p in self.trainable.items() if p.dim() == 2 and "blocks." in n} - set(tables)
         orthogonal = matrices if settings.name == "muon" else set()
         self.muon = Muon(
             ((n, p) for n, p in self.trainable.items() if n in orthogonal),

@@ -1,11 +1,17 @@
 """Rotary positions against transformers' and against what they promise."""
 
+from dataclasses import replace
+from typing import Any
+
+import pytest
 import torch
 from torch import Tensor
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
 from danlu.model.config import ModelConfig
-from danlu.model.positions.rope import Rope, _Rotate, _turn
+from danlu.model.positions.rope import Rope, _Rotate, _turn, frequencies
 
 CONFIG = ModelConfig(vocab_size=9, head_width=8, max_length=40, rope_theta=500.0)
 
@@ -47,3 +53,52 @@ def test_a_turn_keeps_lengths_and_position_zero_is_no_turn() -> None:
     torch.testing.assert_close(turned.norm(dim=-1), x.norm(dim=-1))
     assert torch.equal(turned[:, :, 0], x[:, :, 0])
     assert _turn(x, torch.ones(4), torch.zeros(4)).is_contiguous()
+
+
+SCALED: dict[str, dict[str, Any]] = {
+    "linear": {"rope_factor": 4.0},
+    "yarn": {"rope_factor": 4.0, "rope_original": 512},
+    "yarn, other borders": {"rope_factor": 16.0, "rope_low": 2.0, "rope_high": 20.0, "rope_original": 1024},
+    "llama3": {"rope_factor": 8.0, "rope_original": 1024},
+    "llama3, other borders": {"rope_factor": 32.0, "rope_low": 1.5, "rope_high": 8.0, "rope_original": 256},
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_scaled_frequencies_are_transformers(name: str) -> None:
+    """Their tables, for a head of 64 and a base of 500,000; yarn's betas and llama3's factors by their names there."""
+    kind, given = name.split(",")[0], SCALED[name]
+    config = ModelConfig(vocab_size=9, max_length=8192, rope_theta=5e5, rope_scaling=kind, **given)  # type: ignore[arg-type]
+    names = {"yarn": ("beta_slow", "beta_fast"), "llama3": ("low_freq_factor", "high_freq_factor"), "linear": ("", "")}
+    published = {"yarn": (1.0, 32.0), "llama3": (1.0, 4.0), "linear": (0.0, 0.0)}[kind]
+    borders = [given.get(key, default) for key, default in zip(("rope_low", "rope_high"), published, strict=True)]
+    parameters: dict[str, Any] = {"rope_type": kind, "rope_theta": 5e5, "factor": given["rope_factor"]}
+    parameters |= {key: value for key, value in zip(names[kind], borders, strict=True) if key}
+    parameters["original_max_position_embeddings"] = given.get("rope_original")
+    theirs = LlamaConfig(hidden_size=512, num_attention_heads=8, max_position_embeddings=8192)
+    theirs.rope_parameters = parameters
+    expected, warmth = ROPE_INIT_FUNCTIONS[kind](theirs, "cpu")
+    pace, factor = frequencies(config)
+    assert factor == pytest.approx(warmth)
+    torch.testing.assert_close(pace.float(), expected, rtol=1e-5, atol=0)
+
+
+def test_ntk_keeps_the_fastest_pair_and_slows_the_slowest_as_linear_does() -> None:
+    plain, scaled = (
+        frequencies(ModelConfig(vocab_size=9, rope_scaling=kind, rope_factor=factor))[0]  # type: ignore[arg-type]
+        for kind, factor in (("none", 1.0), ("ntk", 4.0))
+    )
+    assert scaled[0] == plain[0]
+    assert float(scaled[-1]) == pytest.approx(float(plain[-1]) / 4)
+    assert (plain / scaled).diff().gt(0).all()
+
+
+def test_a_share_of_the_head_is_turned_and_the_rest_left() -> None:
+    whole, half = (Rope(replace(CONFIG, rope_share=share)) for share in (1.0, 0.5))
+    x, where = drawn(1, 2, 3, 8).float(), torch.tensor([[1, 5, 30]])
+    turned = half.rotate(x, x, where)[0]
+    assert torch.equal(turned[..., 4:], x[..., 4:])
+    assert not torch.equal(turned[..., :4], x[..., :4])
+    assert whole.cos.shape == (40, 4)
+    narrow = Rope(replace(CONFIG, head_width=4)).rotate(x[..., :4], x[..., :4], where)[0]
+    assert torch.equal(turned[..., :4], narrow)

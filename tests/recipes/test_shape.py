@@ -1,0 +1,59 @@
+"""Each switch of a model can be set from a recipe, and does what it says there."""
+
+import ast
+import inspect
+import itertools
+import typing
+
+import pytest
+
+from danlu.model import config as model_config
+from danlu.model.config import ModelConfig
+from danlu.recipes import shape as recipe_shape
+from danlu.recipes.shape import Shape
+from danlu.recipes.sizes import sized
+
+DERIVED = {"vocab_size", "max_length"}  # of the tokenizer, and the recipe's length
+
+
+def documented(module: object, name: str) -> dict[str, str]:
+    """Field → the sentence under it."""
+    tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]
+    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    found = {}
+    for field, sentence in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(sentence, ast.Expr):
+            found[field.target.id] = ast.literal_eval(sentence.value)
+    return found
+
+
+def test_every_switch_is_there_with_its_type_and_its_sentence() -> None:
+    model, recipe = documented(model_config, "ModelConfig"), documented(recipe_shape, "Shape")
+    assert {k: v for k, v in model.items() if k not in DERIVED} == recipe
+    types, optional = typing.get_type_hints(ModelConfig), typing.get_type_hints(Shape)
+    assert {name: types[name] | None for name in recipe} == optional
+    assert Shape() == Shape(**dict.fromkeys(recipe))  # unset, all of them
+
+
+@pytest.mark.parametrize(("name", "value"), [
+    ("layers", 3), ("heads", 2), ("kv_heads", 1), ("head_width", 32), ("feedforward", 99), ("activation", "geglu"),
+    ("norm", "layernorm"), ("norm_place", "sandwich"), ("norm_epsilon", 1e-3), ("embedding_norm", True),
+    ("parallel", True), ("positions", "none"), ("rope_theta", 5.0), ("rope_share", 0.5), ("rope_skip", 2),
+    ("causal", False), ("window", 7), ("qk_norm", True), ("attention_scale", 0.3), ("attention_cap", 9.0),
+    ("tied", True), ("bias", True), ("qkv_bias", True), ("embedding_multiplier", 2.0), ("head_transform", True),
+    ("head_bias", True), ("logit_scale", 0.5), ("logit_cap", 15.0), ("value_embeddings", True),
+    ("residual_scalars", True), ("dropout", 0.1),
+])  # fmt: skip
+def test_a_switch_that_is_set_is_the_models(name: str, value: object) -> None:
+    derived = sized("10M", 8000, 64)
+    found = Shape(**{name: value}).apply(derived)
+    assert getattr(found, name) == value != getattr(derived, name)
+
+
+def test_unset_values_follow() -> None:
+    found = Shape(width=256).apply(sized("10M", 8000, 64))
+    assert (found.heads, found.kv_heads, found.feedforward) == (4, 4, 704)
+    found = Shape(window=9, global_every=2, rope_local_theta=9.0).apply(sized("1M", 2000, 64))
+    assert (found.window, found.global_every, found.rope_local_theta) == (9, 2, 9.0)
+    found = Shape(rope_scaling="yarn", rope_factor=4.0, rope_original=16, rope_low=1.5, rope_high=9.0).apply(found)
+    assert (found.rope_scaling, found.rope_factor, found.rope_original) == ("yarn", 4.0, 16)
