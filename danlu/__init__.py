@@ -10,6 +10,7 @@ generate    logits → text: batched sampling with a key-value cache
 objectives  outputs → one number: next_token, dpo
 train       batches → weights: the loop, exact checkpoints, schedules, precision, optimisers, hooks
 evaluate    weights → is it good?: perplexity, bits per byte, stop rate, preference accuracy, report
+plan        a size → what it needs: scaling laws and their sources, fits with intervals
 recipes     wires everything: one file a stage, presets, the chain
 
 The names below are loaded when first used, so that ``import danlu`` and ``danlu --help`` do not wait for torch.

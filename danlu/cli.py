@@ -25,6 +25,7 @@ COMMANDS = {
     "import": ("danlu.recipes.importing", "Import", "run", "a GGUF file → a model directory"),
     "mix": ("danlu.recipes.mix", "Mix", "run", "token shards of several sources → a mixture"),
     "pretrain": ("danlu.recipes.pretrain", "Pretrain", "run", "token shards → a language model"),
+    "ladder": ("danlu.recipes.ladder", "Ladder", "run", "a row of small models → the loss of the next"),
     "sft": ("danlu.recipes.sft", "Sft", "run", "a model and conversations → a chat model"),
     "merge": ("danlu.recipes.merge", "Merge", "run", "an adapter and its base → one model directory"),
     "preferences": ("danlu.recipes.preferences", "SamplePreferences", "run", "a chat model → preference pairs"),

@@ -56,6 +56,7 @@ RIVER = (
         "weights → is it good?",
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
+    Room("plan", 1000, "a size → what it needs", "scaling laws and their sources, fits with intervals"),
     Room("recipes", 4900, "wires everything", "one file a stage, presets, the chain"),
 )
 

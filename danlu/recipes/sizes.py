@@ -7,9 +7,11 @@ times as fast as the output's (LOG.md: 2.17 against 2.27 bits per byte after the
 """
 
 import re
+from collections.abc import Callable
 
 from danlu.base.errors import UserError
 from danlu.model.config import ModelConfig
+from danlu.plan.scaling import Derived
 
 HEAD_WIDTH = 64
 SUFFIXES = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
@@ -39,14 +41,39 @@ def shape(depth: int, vocab_size: int, max_length: int) -> ModelConfig:
     )
 
 
-def sized(size: str, vocab_size: int, max_length: int) -> ModelConfig:
-    """The model whose number of parameters is nearest to ``size``, the embedding included."""
+def unchanged(config: ModelConfig) -> ModelConfig:
+    """The shape as it is derived."""
+    return config
+
+
+def sized(
+    size: str, vocab_size: int, max_length: int, apply: Callable[[ModelConfig], ModelConfig] = unchanged
+) -> ModelConfig:
+    """The derived shape whose number of parameters, after ``apply``, is nearest to ``size``, the embedding included."""
     wanted = parse_count(size)
     depth, best = 1, shape(1, vocab_size, max_length)
-    while best.parameters() < wanted:
+    while (reached := apply(best).parameters()) < wanted:
         depth += 1
         following = shape(depth, vocab_size, max_length)
-        if abs(following.parameters() - wanted) >= abs(best.parameters() - wanted):
+        more = apply(following).parameters()
+        if more <= reached or abs(more - wanted) >= abs(reached - wanted):
             break
         best = following
     return best
+
+
+def explain(config: ModelConfig, wanted: ModelConfig | None = None) -> dict[str, Derived]:
+    """The numbers of a shape with their sources; what differs from ``wanted``, the derived shape, was given."""
+    sources = {
+        "layers": "the depth whose parameters come nearest to the size",
+        "width": f"{HEAD_WIDTH} a layer, Kaplan et al. 2020, fig. 5",
+        "heads": f"width / {HEAD_WIDTH}",
+        "kv_heads": "as many as heads",
+        "head_width": "as in GPT-2 and Llama",
+        "feedforward": "8/3 of the width, to a multiple of 64, Shazeer 2020",
+    }
+    given = {name for name in sources if wanted is not None and getattr(wanted, name) != getattr(config, name)}
+    shown = {name: "given" if name in given else source for name, source in sources.items()}
+    found = {name: Derived(getattr(config, name), source) for name, source in shown.items()}
+    found["parameters"] = Derived(config.parameters(), f"{config.matrix_parameters():,} of them multiply every token")
+    return found
