@@ -32,7 +32,7 @@ RIVER = (
     ),
     Room(
         "tokens",
-        4400,
+        4600,
         "documents → ids → batches",
         "tokenizer training, the one chat renderer, shards, packing, batches",
     ),
@@ -57,7 +57,7 @@ RIVER = (
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
     Room("plan", 1000, "a size → what it needs", "scaling laws and their sources, fits with intervals"),
-    Room("recipes", 4900, "wires everything", "one file a stage, presets, the chain"),
+    Room("recipes", 5400, "wires everything", "one file a stage, presets, the chain"),
 )
 
 

@@ -5,17 +5,29 @@ For 4096 tokens and a vocabulary of 150,000 the logits alone are 2.4 GB in float
 and computes the logits once (the idea of Liger Kernel, Hsu et al. 2024); `log_probabilities` does not, and
 computes them again in the backward pass.
 
+Logits are ``cap · tanh(scale · (hidden Wᵀ + bias) / cap)``, the soft cap as in Gemma 2 (Gemma Team 2024,
+arXiv:2408.00118), each part left out where it is not wanted. The z-loss ``z · logsumexp(logits)²`` keeps the softmax's
+normaliser near one (PaLM: Chowdhery et al. 2022, arXiv:2204.02311, section 5, with 1e-4; OLMo with 1e-5).
+
 Legend: N positions (masked ones already left out), D width, V vocabulary, C positions of one chunk.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 CHUNK_BYTES = 16 << 20
 SMALLEST = torch.finfo(torch.float32).tiny
+
+
+class _Form(NamedTuple):
+    """What is done to the logits, and what is asked of them."""
+
+    cap: float = 0.0
+    scale: float = 1.0
+    z_loss: float = 0.0
 
 
 def _chunks(count: int, vocabulary: int) -> Iterator[slice]:
@@ -28,83 +40,171 @@ def _cells(targets: Tensor) -> tuple[Tensor, Tensor]:
     return torch.arange(targets.shape[0], device=targets.device), targets
 
 
-def _log_softmax(hidden: Tensor, weight: Tensor) -> Tensor:
-    """hidden: [C, D], weight: [V, D] -> [C, V] in float32, whatever the hidden states are."""
-    return torch.log_softmax((hidden @ weight.t()).float(), dim=-1)
+def _logits(hidden: Tensor, compute: Tensor, bias: Tensor | None, form: _Form) -> Tensor:
+    """hidden: [C, D], compute: [V, D], bias: [V] -> [C, V]: the plain product, or float32 where more is done or asked.
+
+    A z-loss of 1e-4 makes a probability's gradient 1.002 times as large: bf16 would round that away, each time.
+    """
+    logits = hidden @ compute.t()
+    if bias is None and form == _Form():
+        return logits
+    logits = logits.float()
+    if bias is not None:
+        logits += bias
+    if form.scale != 1:
+        logits *= form.scale
+    return logits.div_(form.cap).tanh_().mul_(form.cap) if form.cap else logits
+
+
+def _before(grad: Tensor, logits: Tensor, form: _Form) -> Tensor:
+    """From the gradient of the logits to that of hidden Wᵀ + bias, in place."""
+    if form.cap:
+        grad *= (logits / form.cap).square_().neg_().add_(1)
+    if form.scale != 1:
+        grad *= form.scale
+    return grad
 
 
 class _CrossEntropySum(torch.autograd.Function):
+    """Returns the sum, and the z-loss in it."""
+
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, weights: Tensor, form: _Form
+    ) -> tuple[Tensor, Tensor]:
         compute = weight.to(hidden.dtype)
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
-        parts = _chunks(hidden.shape[0], weight.shape[0])
-        if not any(ctx.needs_input_grad[:2]):
-            for part in parts:
-                logp = _log_softmax(hidden[part], compute).gather(1, targets[part].unsqueeze(1)).squeeze(1)
-                total -= (logp * weights[part]).sum(dtype=torch.float64)
-            return total.float()
-        hidden_grad = torch.empty_like(hidden)
+        squares = torch.zeros_like(total)
+        learns = any(ctx.needs_input_grad[:3])
+        hidden_grad = torch.empty_like(hidden) if learns else None
         weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None  # a frozen head costs no product
+        bias_grad = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         uniform = bool((weights == 1).all())
-        for part in parts:
+        for part in _chunks(hidden.shape[0], weight.shape[0]):
+            logits, scale = _logits(hidden[part], compute, bias, form), weights[part]
+            if hidden_grad is None:
+                logp = torch.log_softmax(logits.float(), dim=-1).gather(1, targets[part].unsqueeze(1)).squeeze(1)
+                total -= (logp * scale).sum(dtype=torch.float64)
+                if form.z_loss:
+                    squares += (logits.logsumexp(dim=-1).square() * scale).sum(dtype=torch.float64)
+                continue
             # In bf16 the logits are rounded already, so a softmax that rounds its result, but not its sums, to
             # bf16 costs no accuracy that is still there, and a fifth of a float32 one's time.
-            grad = torch.softmax(hidden[part] @ compute.t(), dim=-1)  # [C, V]
-            picked, scale = _cells(targets[part]), weights[part]
+            grad = torch.softmax(logits, dim=-1)  # [C, V]
+            picked = _cells(targets[part])
             logp = grad[picked].float().clamp_min(SMALLEST).log_()
             total -= (logp * scale).sum(dtype=torch.float64)
+            if form.z_loss:
+                # logsumexp without another pass of exponentials: the highest logit less the log of its probability
+                normaliser = logits.amax(dim=-1) - grad.amax(dim=-1).log()  # [C]
+                squares += (normaliser.square() * scale).sum(dtype=torch.float64)
+                grad *= (1 + 2 * form.z_loss * normaliser).unsqueeze(1)
             grad[picked] -= 1  # softmax - one-hot; scatter_add_ would copy all of it
             if not uniform:
                 grad.mul_(scale.unsqueeze(1).to(grad.dtype))
+            grad = _before(grad, logits, form)
+            if bias_grad is not None:
+                bias_grad += grad.sum(dim=0)
+            grad = grad.to(hidden.dtype)
             torch.mm(grad, compute, out=hidden_grad[part])
             if weight_grad is not None:
                 weight_grad += grad.t() @ hidden[part]
-        ctx.save_for_backward(hidden_grad, weight_grad)
-        return total.float()
+        ctx.save_for_backward(hidden_grad, weight_grad, bias_grad)
+        added = form.z_loss * squares
+        sums = (total + added if form.z_loss else total).float(), added.float()
+        ctx.mark_non_differentiable(sums[1])
+        return sums
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        hidden_grad, weight_grad = ctx.saved_tensors
-        scaled = None if weight_grad is None else weight_grad * grads[0]
-        return hidden_grad * grads[0].to(hidden_grad.dtype), scaled, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_grad, weight_grad, bias_grad = ctx.saved_tensors
+        scaled = (None if found is None else found * grads[0] for found in (weight_grad, bias_grad))
+        return hidden_grad * grads[0].to(hidden_grad.dtype), *scaled, None, None, None
 
 
 class _LogProbabilities(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        ctx.save_for_backward(hidden, weight, targets)
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, form: _Form) -> Tensor:
+        ctx.save_for_backward(hidden, weight, bias, targets)
+        ctx.form = form
         compute = weight.to(hidden.dtype)
         picked = [
-            _log_softmax(hidden[part], compute).gather(1, targets[part].unsqueeze(1)).squeeze(1)
+            torch.log_softmax(_logits(hidden[part], compute, bias, form).float(), dim=-1)
+            .gather(1, targets[part].unsqueeze(1))
+            .squeeze(1)
             for part in _chunks(hidden.shape[0], weight.shape[0])
         ]
         return torch.cat(picked) if picked else hidden.new_zeros(0, dtype=torch.float32)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        hidden, weight, targets = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets = ctx.saved_tensors
         compute = weight.to(hidden.dtype)
         hidden_grad = torch.empty_like(hidden)
         weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        bias_grad = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[2] else None
         for part in _chunks(hidden.shape[0], weight.shape[0]):
             scale = -grads[0][part].unsqueeze(1)  # d(log p)/d(logit) = one-hot - softmax
-            grad = _log_softmax(hidden[part], compute).exp_().mul_(scale)
+            logits = _logits(hidden[part], compute, bias, ctx.form).float()
+            grad = torch.log_softmax(logits, dim=-1).exp_().mul_(scale)
             grad[_cells(targets[part])] += grads[0][part]
+            grad = _before(grad, logits, ctx.form)
+            if bias_grad is not None:
+                bias_grad += grad.sum(dim=0)
             grad = grad.to(hidden.dtype)
             hidden_grad[part] = grad @ compute
             if weight_grad is not None:
                 weight_grad += grad.t() @ hidden[part]
-        return hidden_grad, weight_grad, None
+        return hidden_grad, weight_grad, bias_grad, None, None
 
 
-def cross_entropy_sum(hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """-Σ w log p(target). hidden: [N, D], weight: [V, D], targets: [N], weights: [N] -> scalar, float32."""
+def cross_entropy_and_z(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    *,
+    bias: Tensor | None = None,
+    z_loss: float = 0.0,
+    cap: float = 0.0,
+    scale: float = 1.0,
+) -> tuple[Tensor, Tensor]:
+    """`cross_entropy_sum`, and how much of it is the z-loss, detached."""
     if not torch.is_grad_enabled():  # a Function sees that its inputs are parameters, not that nobody will ask
         hidden, weight = hidden.detach(), weight.detach()
-    return _CrossEntropySum.apply(hidden, weight, targets, weights)
+        bias = None if bias is None else bias.detach()
+    form = _Form(float(cap), float(scale), float(z_loss))
+    total, added = _CrossEntropySum.apply(hidden, weight, bias, targets, weights, form)
+    return total, added
 
 
-def log_probabilities(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-    """log p(target), differentiable. hidden: [N, D], weight: [V, D], targets: [N] -> [N], float32."""
-    return _LogProbabilities.apply(hidden, weight, targets)
+def cross_entropy_sum(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    weights: Tensor,
+    *,
+    bias: Tensor | None = None,
+    z_loss: float = 0.0,
+    cap: float = 0.0,
+    scale: float = 1.0,
+) -> Tensor:
+    """Σ w (-log p(target) + z logsumexp²). hidden: [N, D], weight: [V, D], targets, weights: [N], bias: [V] -> scalar.
+
+    In float32. ``cap`` 0 caps nothing.
+    """
+    options: dict[str, Any] = {"bias": bias, "z_loss": z_loss, "cap": cap, "scale": scale}
+    return cross_entropy_and_z(hidden, weight, targets, weights, **options)[0]
+
+
+def log_probabilities(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    *,
+    bias: Tensor | None = None,
+    cap: float = 0.0,
+    scale: float = 1.0,
+) -> Tensor:
+    """log p(target), differentiable. hidden: [N, D], weight: [V, D], targets: [N], bias: [V] -> [N], float32."""
+    return _LogProbabilities.apply(hidden, weight, bias, targets, _Form(float(cap), float(scale)))

@@ -1,16 +1,24 @@
 """Predict the next token: pretraining, and fine-tuning when the mask covers only the answers."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from danlu.model.transformer import Transformer
-from danlu.objectives.linear_loss import cross_entropy_sum, log_probabilities
+from danlu.objectives.linear_loss import cross_entropy_and_z, log_probabilities
 from danlu.objectives.objective import Metrics
 from danlu.tokens.batches import Batch
 
 
 class NextToken:
-    """Σ over targets of mask · -log p(id | earlier ids of the same segment), in nats."""
+    """Σ over targets of mask · -log p(id | earlier ids of the same segment), in nats.
+
+    With ``z_loss`` that times the square of the softmax's normaliser is added; the metric of that name is what it adds.
+    """
+
+    def __init__(self, z_loss: float = 0.0) -> None:
+        self.z_loss = z_loss
 
     def weight(self, batch: Batch) -> float:
         """The mask's sum; the first column is nobody's target."""
@@ -19,25 +27,45 @@ class NextToken:
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Metrics]:
         """Only positions with a weight reach the output layer."""
         assert isinstance(model, Transformer)
-        hidden, targets, weights, _ = select(model, batch.ids, batch.mask, batch.segments)
-        return cross_entropy_sum(hidden, model.output_weight, targets, weights), {}
+        return self.from_hidden(model, model.hidden(batch.ids, batch.segments), batch)
+
+    def from_hidden(self, model: Transformer, hidden: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
+        """The loss sum once the model has run. hidden: [B, T, D]."""
+        picked, targets, weights, _ = kept(hidden, batch.ids, batch.mask)
+        options = output_of(model) | {"z_loss": self.z_loss}
+        total, added = cross_entropy_and_z(picked, model.output_weight, targets, weights, **options)
+        return total, {"z_loss": added} if self.z_loss else {}
 
 
-def select(model: Transformer, ids: Tensor, mask: Tensor, segments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Run the model and keep the positions whose next token counts. ids, mask, segments: [B, T].
+def output_of(model: Transformer) -> dict[str, Any]:
+    """What the output layer does beside its product: bias, cap and scale, as the losses of `linear_loss` take them."""
+    head, config = getattr(model, "head_bias", None), model.config
+    return {
+        "bias": None if head is None else head.bias,
+        "cap": getattr(config, "logit_cap", 0.0),
+        "scale": getattr(config, "logit_scale", 1.0),
+    }
+
+
+def kept(hidden: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The positions whose next token counts. hidden: [B, T, D]; ids, mask: [B, T].
 
     Returns hidden [N, D], targets [N], weights [N], and the row of each, [N].
     """
-    hidden = model.hidden(ids, segments)[:, :-1]
-    kept = mask[:, 1:] != 0
-    rows = kept.nonzero(as_tuple=True)[0]
-    if bool(kept.all()):  # a plain view is cheaper than a gather, and pretraining is nearly always here
+    hidden, counts = hidden[:, :-1], mask[:, 1:] != 0
+    rows = counts.nonzero(as_tuple=True)[0]
+    if bool(counts.all()):  # a plain view is cheaper than a gather, and pretraining is nearly always here
         return hidden.flatten(0, 1), ids[:, 1:].flatten(), mask[:, 1:].flatten(), rows
-    return hidden[kept], ids[:, 1:][kept], mask[:, 1:][kept], rows
+    return hidden[counts], ids[:, 1:][counts], mask[:, 1:][counts], rows
+
+
+def select(model: Transformer, ids: Tensor, mask: Tensor, segments: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Run the model and keep the positions whose next token counts, as `kept` does. ids, mask, segments: [B, T]."""
+    return kept(model.hidden(ids, segments), ids, mask)
 
 
 def sequence_log_probabilities(model: Transformer, ids: Tensor, mask: Tensor, segments: Tensor) -> Tensor:
     """Σ mask · log p over each row. ids, mask, segments: [B, T] -> [B], float32, differentiable."""
     hidden, targets, weights, rows = select(model, ids, mask, segments)
-    logp = log_probabilities(hidden, model.output_weight, targets) * weights
+    logp = log_probabilities(hidden, model.output_weight, targets, **output_of(model)) * weights
     return torch.zeros(ids.shape[0], device=logp.device).index_add(0, rows, logp)

@@ -33,10 +33,13 @@ FIRST_SHARE = 0.1  # of the steps, for the new rows and then for the embeddings,
 NAMES = {"new rows": "the new rows", "embeddings": "the embeddings", "all": "everything"}
 
 
-def same_tokenizer(tokenizer: Tokenizer, model: Path, data: Path) -> None:
-    """Shards of another tokenizer hold ids that mean something else to the model."""
+def same_tokenizer(tokenizer: Tokenizer, model: Path, data: Path, prepare: Callable[[Tokenizer], Tokenizer]) -> None:
+    """Shards of another tokenizer hold ids that mean something else to the model.
+
+    ``prepare`` is what the run does to a tokenizer, so that a mask token makes no difference.
+    """
     other = Tokenizer.load(data / "tokenizer")
-    if other.rules != tokenizer.rules:
+    if prepare(other).rules != prepare(tokenizer).rules:
         raise UserError(
             f"was made with another tokenizer than that of {model}",
             where=data,

@@ -26,7 +26,8 @@ from danlu.base.recipe import UNCHANGING, from_dict, to_dict
 from danlu.model.config import ModelConfig
 from danlu.plan.scaling import MOST_EPOCHS, TOKENS_PER_PARAMETER, Derived, derive, describe
 from danlu.recipes import pretrain
-from danlu.recipes.pretrain import Pretrain, Shape
+from danlu.recipes.pretrain import Pretrain
+from danlu.recipes.shape import Shape
 from danlu.recipes.sizes import explain, parse_count, shape, sized
 
 if TYPE_CHECKING:  # it needs torch, and --help does not wait for that

@@ -7,7 +7,8 @@ The second trains a model of the Llama family on (`danlu.recipes.continuing`): a
 new rows learn first, then the embeddings, then everything.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,9 +20,11 @@ from danlu.base.errors import UserError
 from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
 from danlu.model.config import ModelConfig
+from danlu.objectives.settings import Masking, ObjectiveName, PredictAhead, check_z_loss
 from danlu.recipes.common import Training
 from danlu.recipes.shape import Shape
 from danlu.recipes.sizes import parse_count, sized
+from danlu.tokens.curriculum import Curriculum, Packing
 from danlu.train.settings import OptimizerSettings
 
 STAGE = "pretrain"
@@ -73,6 +76,18 @@ class Pretrain(Training):
     """Tokens to train on, such as 20M; 0 is one epoch, or what a mixture was planned for, and the replay beside it."""
     batch_tokens: int = 8_192
     """Tokens of a step."""
+    objective: ObjectiveName = "causal"
+    """causal: the next token; masked: hidden tokens, from both sides, which makes an encoder."""
+    masking: Masking = Masking()
+    """Which tokens are hidden, with --objective masked."""
+    predict_ahead: PredictAhead = PredictAhead()
+    """Tokens after the next one to predict too, in training only."""
+    z_loss: float = 0.0
+    """Coefficient of the square of the softmax's normaliser; PaLM used 1e-4."""
+    packing: Packing = "concat"
+    """concat cuts documents where a row ends; best_fit puts together what fits, and pads the rest."""
+    curriculum: Curriculum = Curriculum()
+    """Which documents come first."""
     optimizer: OptimizerSettings = OptimizerSettings(lr=8e-3, embedding_scale=8.0)
     """How gradients become updates."""
     evaluation_bytes: int = 60_000
@@ -88,6 +103,20 @@ class Pretrain(Training):
             parse_count(self.tokens, "tokens")
         parse_count(self.size)
         self._check_continuing()
+        self._check_objective()
+
+    def _check_objective(self) -> None:
+        """What one objective has no use for is refused."""
+        check_z_loss(self.z_loss)
+        if self.objective == "causal" and self.masking != Masking():
+            raise UserError("nothing is masked", where="recipe: masking", remedy="Use --objective masked")
+        if self.objective == "masked":
+            for key, value in (("predict_ahead", PredictAhead()), ("prompts", type(self).prompts)):
+                if getattr(self, key) != value:
+                    raise UserError("an encoder does not write", where=f"recipe: {key}", remedy="Leave it out")
+        if self.curriculum.by != "none" and self.replay is not None:
+            what = "what is replayed is mixed in from the start"
+            raise UserError(what, where="recipe: curriculum", remedy="Leave out one of curriculum and replay")
 
     def _check_continuing(self) -> None:
         """Keys that say nothing together are refused, never ignored."""
@@ -133,8 +162,7 @@ def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     """Train, and leave a Hugging Face directory with ``metrics.jsonl`` and ``samples.jsonl``."""
     from danlu.model.hub import load_model, read_config
     from danlu.model.transformer import Transformer
-    from danlu.objectives.next_token import NextToken
-    from danlu.recipes import continuing
+    from danlu.recipes import continuing, learning
     from danlu.recipes.mix import open_training
     from danlu.recipes.training import check_vocabulary, prepare, train
     from danlu.tokens.tokenizer import Tokenizer
@@ -144,26 +172,29 @@ def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     tokenizer = Tokenizer.load(recipe.from_model or recipe.data / "tokenizer")
     steps = recipe.steps(data.tokens)
     if recipe.from_model is None:
-        config = recipe.shape.apply(sized(recipe.size, tokenizer.vocab_size, recipe.length))
-        settings = recipe.settings(steps)
+        tokenizer = learning.prepared(recipe, tokenizer)
+        derived = replace(sized(recipe.size, tokenizer.vocab_size, recipe.length), causal=recipe.objective == "causal")
+        config, settings = recipe.shape.apply(derived), recipe.settings(steps)
     else:
         for path in (recipe.data, *([recipe.replay] if recipe.replay else [])):
-            continuing.same_tokenizer(tokenizer, recipe.from_model, path)
+            continuing.same_tokenizer(tokenizer, recipe.from_model, path, partial(learning.prepared, recipe))
+        tokenizer = learning.prepared(recipe, tokenizer)
         config = read_config(recipe.from_model)
         settings = continuing.settings(recipe, config, steps)
-    continuing.check_budget(data, replay, recipe.replay_share, steps * recipe.rows * recipe.length)
-    shape = {"batch_size": recipe.rows, "length": recipe.length, "pad_id": tokenizer.pad_id, "seed": recipe.seed}
-    batches = continuing.batches(data, replay, recipe.replay_share, **shape) if replay else data.batches(**shape)
+    learning.check_sight(recipe, config)
+    tokens = steps * recipe.rows * recipe.length
+    continuing.check_budget(data, replay, recipe.replay_share, tokens)
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
     model = load_model(recipe.from_model) if recipe.from_model else Transformer(config, recipe.seed)
     check_vocabulary(model, tokenizer, recipe.from_model or recipe.data)
-    read = continuing.describe_read(steps * recipe.rows * recipe.length, steps, replay, recipe.replay_share)
-    say(f"  {describe(config)}; {read}")
-    measure = continuing.measure(draft, recipe, data, replay, tokenizer.pad_id)
-    prompts = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in recipe.prompts]
+    say(f"  {describe(config)}; {continuing.describe_read(tokens, steps, replay, recipe.replay_share)}")
     model = model.to(machine.device)
-    made = train(draft, model, tokenizer, NextToken(), batches, settings, machine, measure=measure, prompts=prompts)
+    batches = learning.batches(recipe, data, replay, tokenizer, tokens)
+    objective = learning.objective(recipe, model)
+    prompts = [[tokenizer.bos_id, *tokenizer.encode(prompt)] for prompt in recipe.prompts if config.causal]
+    measure = learning.measure(draft, recipe, data, replay, tokenizer)
+    made = train(draft, model, tokenizer, objective, batches, settings, machine, measure=measure, prompts=prompts)
     continuing.tell(made.metrics.get("change", {}))
     return made
 

@@ -17,6 +17,7 @@ from danlu.generate.sample import Sampling
 from danlu.model.adapters.files import Adapter, save_adapter
 from danlu.model.adapters.loading import base_of
 from danlu.model.config import ModelConfig
+from danlu.model.heads import detach
 from danlu.model.hub import is_adapter, load_model, save_model
 from danlu.model.transformer import Transformer
 from danlu.objectives.next_token import NextToken
@@ -130,6 +131,7 @@ def train(
     loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage)
     totals = loop.run()
     model.compute_dtype = torch.float32
+    detach(model)
     if adapter is None:
         save_chat_model(model, tokenizer, draft.path)
     else:

@@ -5,8 +5,9 @@ The mask convention of the package: ``mask[t]`` is the weight of ``ids[t]`` as a
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,8 @@ from torch import Tensor
 from danlu.base.errors import UserError
 from danlu.base.seed import generator
 from danlu.tokens.chat import Rendered
-from danlu.tokens.pack import Array, Items, Packer, Row
+from danlu.tokens.curriculum import NONE, Curriculum, Packing, difficulty, paced
+from danlu.tokens.pack import Array, BestFit, Items, Packer, Row
 
 PAIR_MULTIPLE = 32  # widths of pair batches: few distinct shapes, little padding
 
@@ -69,35 +71,67 @@ class Source(Protocol):
 
 
 class _Order:
-    """The order of ``count`` items in each epoch: a fresh shuffle from the seed and the epoch's number."""
+    """The order of ``count`` items in each epoch: a fresh shuffle from the seed and the epoch's number.
 
-    def __init__(self, seed: int, count: int) -> None:
-        self.seed, self.count = seed, count
+    ``first``, if given, orders the first epoch with a generator of its own: a curriculum.
+    """
+
+    def __init__(self, seed: int, count: int, first: Callable[[np.random.Generator], Array] | None = None) -> None:
+        self.seed, self.count, self.first = seed, count, first
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def __call__(self, epoch: int) -> Array:
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, generator(self.seed, "epoch", epoch).permutation(self.count)
+            if epoch == 0 and self.first is not None:
+                self._order = self.first(generator(self.seed, "curriculum"))
+            else:
+                self._order = generator(self.seed, "epoch", epoch).permutation(self.count)
+            self._epoch = epoch
         return self._order
 
 
 class PackedBatches:
     """Items packed into ``batch_size`` rows of ``length`` tokens, shuffled anew each epoch, without end.
 
-    A row may hold the end of one epoch and the beginning of the next.
+    A row may hold the end of one epoch and the beginning of the next, unless ``packing`` is best_fit. A ``curriculum``
+    orders the first epoch; the share of the run that it lasts is of ``run_tokens``. Which rows come next follows from
+    the seed and three numbers, so the rows are the same however many a batch holds and whoever takes which.
     """
 
-    def __init__(self, items: Items, *, batch_size: int, length: int, pad_id: int, seed: int, split: bool) -> None:
+    def __init__(
+        self,
+        items: Items,
+        *,
+        batch_size: int,
+        length: int,
+        pad_id: int,
+        seed: int,
+        split: bool,
+        packing: Packing = "concat",
+        curriculum: Curriculum = NONE,
+        run_tokens: int = 0,
+    ) -> None:
         _check_batch_size(batch_size)
-        order = _Order(seed, len(items))
-        self._packer = Packer(items, order, length=length, pad_id=pad_id, split=split)
+        self._identity: dict[str, Any] = {"items": len(items), "digest": items.digest, "seed": seed, "split": split}
+        first = None
+        if curriculum != NONE:
+            hard = difficulty(items, curriculum)
+            first = partial(paced, curriculum, hard, items.lengths(), run_tokens)
+            self._identity["curriculum"] = curriculum.identity(run_tokens)
+        order = _Order(seed, len(items), first)
+        shape: dict[str, Any] = {"length": length, "pad_id": pad_id, "split": split}
+        self._packer: Packer | BestFit
+        if packing == "concat":
+            self._packer = Packer(items, order, **shape)
+        else:
+            self._identity |= {"packing": packing, "length": length}  # the window's rows depend on their length
+            self._packer = BestFit(items, order, partial(_dealt, seed), **shape)
         self._batch_size = batch_size
-        self._identity = {"items": len(items), "digest": items.digest, "seed": seed, "split": split}
 
     @property
     def epoch(self) -> float:
         """How far it is, in epochs."""
-        return self._packer.epoch + self._packer.position / len(self._packer.items)
+        return self._packer.progress
 
     def __iter__(self) -> "PackedBatches":
         return self
@@ -107,16 +141,17 @@ class PackedBatches:
         return _stack([row for row in rows if row is not None])
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the next row begins. Nothing is buffered between rows, so there is nothing else to hold."""
-        packer = self._packer
-        place = {"epoch": packer.epoch, "position": packer.position, "offset": packer.offset}
-        return {**place, "data": dict(self._identity)}
+        """Where the next row is, and of what."""
+        return {**self._packer.state(), "data": dict(self._identity)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state; a `UserError` if the data, the seed or the splitting is another."""
+        """Go on from a state; a `UserError` if the data, the seed, the packing or the curriculum is another."""
         _check_identity(state, self._identity)
-        packer = self._packer
-        packer.epoch, packer.position, packer.offset = state["epoch"], state["position"], state["offset"]
+        self._packer.load(state)
+
+
+def _dealt(seed: int, epoch: int, position: int, count: int) -> Array:
+    return generator(seed, "rows", epoch, position).permutation(count)
 
 
 class PairBatches:
@@ -225,7 +260,7 @@ def _check_batch_size(batch_size: int) -> None:
 
 def _check_identity(state: dict[str, Any], identity: dict[str, Any]) -> None:
     saved = state["data"]
-    changed = [name for name in identity if saved.get(name) != identity[name]]
+    changed = [name for name in {**identity, **saved} if saved.get(name) != identity.get(name)]
     if changed:
         what = "data" if {"items", "digest"} & set(changed) else changed[0]
         raise UserError(

@@ -13,6 +13,7 @@ changes no loss, since packed documents do not see each other.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from danlu.base.errors import UserError
 from danlu.base.files import existing, sha256, sync, write_text
 from danlu.base.seed import derive
 from danlu.tokens.batches import Batch, PackedBatches, Source
+from danlu.tokens.curriculum import NONE, Curriculum, Packing
 from danlu.tokens.pack import Array, Items, ShardItems
 from danlu.tokens.shards import Shards
 
@@ -49,20 +51,38 @@ class SelectedItems:
         ids = self.shards[int(self.numbers[i])]
         return ids, np.ones(len(ids), np.float32)
 
+    def lengths(self) -> Array:
+        """Tokens of each document."""
+        return np.diff(np.load(self.shards.path / "offsets.npy", mmap_mode="r"))[self.numbers]
+
 
 class MixedBatches:
     """Rows of several sources in fixed shares, without end; each source deals one row at a time.
 
     The source that is due is the one furthest behind its share of the tokens dealt so far, the first of those that
-    are equally far.
+    are equally far. A curriculum by source deals the first tokens of a run one source after another instead, each as
+    many as its share of them is, so that in the end, and from then on at every moment, the shares are the same.
     """
 
-    def __init__(self, sources: Mapping[str, PackedBatches], shares: Mapping[str, float], *, batch_size: int) -> None:
+    def __init__(
+        self,
+        sources: Mapping[str, PackedBatches],
+        shares: Mapping[str, float],
+        *,
+        batch_size: int,
+        curriculum: Curriculum = NONE,
+        run_tokens: int = 0,
+    ) -> None:
         if batch_size < 1:
             raise UserError(f"batch_size {batch_size} is not positive")
         self._sources = {name: sources[name] for name, share in shares.items() if share}
         self._shares = {name: shares[name] for name in self._sources}
-        self._batch_size = batch_size
+        self._batch_size, self._first = batch_size, list[str]()
+        self._identity: dict[str, Any] = {"shares": dict(self._shares)}
+        self._ordered = 0.0  # tokens that are dealt source by source
+        if curriculum.by == "source":
+            self._first, self._ordered = curriculum.ranked(list(self._sources)), curriculum.lasts(run_tokens)
+            self._identity["curriculum"] = curriculum.identity(run_tokens)
         self.dealt = dict.fromkeys(self._sources, 0)  # tokens, padding not counted
 
     @property
@@ -86,18 +106,22 @@ class MixedBatches:
 
     def _due(self) -> str:
         total = sum(self.dealt.values())
+        for name in self._first if total < self._ordered else ():
+            if self.dealt[name] < self._shares[name] * self._ordered:
+                return name
         return max(self._shares, key=lambda name: self._shares[name] * (total + 1) - self.dealt[name])
 
     def state_dict(self) -> dict[str, Any]:
         """What each source has dealt and where it stands."""
         sources = {name: source.state_dict() for name, source in self._sources.items()}
-        return {"dealt": dict(self.dealt), "sources": sources, "shares": dict(self._shares)}
+        return {"dealt": dict(self.dealt), "sources": sources, **self._identity}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state; a `UserError` if a share, the data or the seed is another."""
-        if state.get("shares") != self._shares:
-            remedy = "Continue with what the run began with, or start over with --fresh"
-            raise UserError("the mixture changed since the checkpoint", remedy=remedy)
+        for key, what in (("shares", "mixture"), ("curriculum", "curriculum")):
+            if state.get(key) != self._identity.get(key):
+                remedy = "Continue with what the run began with, or start over with --fresh"
+                raise UserError(f"the {what} changed since the checkpoint", remedy=remedy)
         for name, source in self._sources.items():
             source.load_state_dict(state["sources"][name])
         self.dealt = {name: int(state["dealt"][name]) for name in self._sources}
@@ -123,10 +147,21 @@ class Tokens:
     def check(self, tokens: int) -> None:
         """A run may read as many epochs as it likes."""
 
-    def batches(self, *, batch_size: int, length: int, pad_id: int, seed: int) -> Source:
-        """Shuffled rows without end."""
-        items = ShardItems(self.training)
-        return PackedBatches(items, batch_size=batch_size, length=length, pad_id=pad_id, seed=seed, split=True)
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        length: int,
+        pad_id: int,
+        seed: int,
+        packing: Packing = "concat",
+        curriculum: Curriculum = NONE,
+        run_tokens: int = 0,
+    ) -> Source:
+        """Shuffled rows without end; ``run_tokens`` is what a curriculum's share is of."""
+        order: dict[str, Any] = {"packing": packing, "curriculum": curriculum, "run_tokens": run_tokens}
+        shape: dict[str, Any] = {"batch_size": batch_size, "length": length, "pad_id": pad_id, "seed": seed}
+        return PackedBatches(ShardItems(self.training), split=True, **shape, **order)
 
 
 @dataclass(frozen=True)
@@ -166,16 +201,29 @@ class Mixture:
             what = f"was planned for {self.tokens} tokens, and the run reads {tokens}"
             raise UserError(what, where=self.path, remedy=remedy)
 
-    def batches(self, *, batch_size: int, length: int, pad_id: int, seed: int) -> Source:
-        """Mixed rows without end; each source shuffles by a seed of its own."""
-        sources = {
-            name: PackedBatches(
-                items, batch_size=1, length=length, pad_id=pad_id, seed=derive(seed, "source", number), split=True
-            )
-            for number, (name, items) in enumerate(self.items.items())
-            if self.shares[name]
-        }
-        return MixedBatches(sources, self.shares, batch_size=batch_size)
+    def batches(
+        self,
+        *,
+        batch_size: int,
+        length: int,
+        pad_id: int,
+        seed: int,
+        packing: Packing = "concat",
+        curriculum: Curriculum = NONE,
+        run_tokens: int = 0,
+    ) -> Source:
+        """Mixed rows without end; each source shuffles by a seed of its own.
+
+        A curriculum by length orders each source's documents, one by source the sources.
+        """
+        inner = NONE if curriculum.by == "source" else curriculum
+        shape: dict[str, Any] = {"length": length, "pad_id": pad_id, "packing": packing, "curriculum": inner}
+        sources = {}
+        for number, (name, items) in enumerate(self.items.items()):
+            if share := self.shares[name]:
+                own, part = derive(seed, "source", number), math.ceil(run_tokens * share)
+                sources[name] = PackedBatches(items, batch_size=1, split=True, seed=own, run_tokens=part, **shape)
+        return MixedBatches(sources, self.shares, batch_size=batch_size, curriculum=curriculum, run_tokens=run_tokens)
 
 
 def _same(shards: Shards, digest: str) -> Shards:

@@ -1,14 +1,20 @@
-"""Packing: items one after another into rows of one length, told apart by segment numbers.
+"""Packing: items into rows of one length, told apart by segment numbers.
 
-Rows without padding waste nothing, and segments keep packed documents from seeing each other (Krell 2021,
-arXiv:2107.02027), so packing changes no document's loss. Items keep the order given: best-fit packing saves
-nothing where items are split and, where they are not, would make the rows depend on the whole epoch, and with
-them the state that an exact resume has to hold. Here that state is three numbers.
+Segments keep packed documents from seeing each other (Krell 2021, arXiv:2107.02027), so packing changes no document's
+loss. Two ways, and each needs three numbers to be taken up again exactly:
+
+`Packer` lays items one after another in the order given. No row has padding, and documents are cut where a row happens
+to end. `BestFit` cuts only what is longer than a row (Ding et al. 2024, arXiv:2404.10830, where models so trained read
+better and made up less) and lets the pieces find the row that they fill best, among the items of a window: no token is
+lost, and the state stays small, because the rows of a window follow from the order of the items alone. Of documents as
+long as the web's (log-normal, median 400 tokens) rows of 1,024 cut 49 % where 20 % are longer than a row; best fit
+pads 0.14 %. Where most documents are a little shorter than a row it pads more: 11 % in the worst case met (LOG.md).
 
 Shapes: T is the length of a row.
 """
 
 import hashlib
+from bisect import bisect_left, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,7 +27,9 @@ from danlu.tokens.chat import Rendered
 from danlu.tokens.shards import Shards
 
 Array = npt.NDArray[Any]
+Piece = tuple[int, int, int]  # an item's number, and from which of its tokens to which
 NAMED_ITEMS = 4
+WINDOW = 1024  # items fitted together: of rows of 1,024 then 0.14 % is padding; 0.49 % with 256, 0.04 % with 4,096
 
 
 class Items(Protocol):
@@ -33,6 +41,10 @@ class Items(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, i: int) -> tuple[Array, Array]: ...
+
+    def lengths(self) -> Array:
+        """Tokens of each item."""
+        ...
 
 
 class ShardItems:
@@ -48,6 +60,14 @@ class ShardItems:
     def __getitem__(self, i: int) -> tuple[Array, Array]:
         ids = self.shards[i]
         return ids, np.ones(len(ids), np.float32)
+
+    def lengths(self) -> Array:
+        """Tokens of each document."""
+        return np.diff(np.load(self.shards.path / "offsets.npy", mmap_mode="r"))
+
+    def sources(self) -> tuple[list[str], Array]:
+        """The names of the sources, and for each document which one it is from."""
+        return self.shards.sources, np.load(self.shards.path / "sources.npy", mmap_mode="r")
 
 
 class ListItems:
@@ -66,6 +86,10 @@ class ListItems:
 
     def __getitem__(self, i: int) -> tuple[Array, Array]:
         return self._items[i]
+
+    def lengths(self) -> Array:
+        """Tokens of each conversation."""
+        return np.asarray([len(ids) for ids, _ in self._items], np.int64)
 
 
 @dataclass
@@ -101,33 +125,35 @@ class Packer:
         self.length, self.pad_id, self.split = length, pad_id, split
         self.epoch = self.position = self.offset = 0
 
+    @property
+    def progress(self) -> float:
+        """How far it is, in epochs."""
+        return self.epoch + self.position / len(self.items)
+
+    def state(self) -> dict[str, int]:
+        """Where the next row begins. Nothing is buffered between rows, so there is nothing else to hold."""
+        return {"epoch": self.epoch, "position": self.position, "offset": self.offset}
+
+    def load(self, state: dict[str, int]) -> None:
+        """Go on from a `state`."""
+        self.epoch, self.position, self.offset = state["epoch"], state["position"], state["offset"]
+
     def row(self) -> Row | None:
         """The next row, or None after the last epoch."""
-        row = Row(
-            np.full(self.length, self.pad_id, np.int64),
-            np.zeros(self.length, np.float32),
-            np.full(self.length, -1, np.int32),
-            "",
-        )
-        filled, segment, epoch, held = 0, 0, self.epoch, list[str]()
+        filled, epoch, pieces = 0, self.epoch, list[Piece]()
         while filled < self.length and (item := self._current()) is not None:
-            ids, mask = self.items[item]
-            begin, end = self.offset, min(len(ids), self.offset + self.length - filled)
-            if end < len(ids) and not self.split:
+            size = len(self.items[item][0])
+            begin, end = self.offset, min(size, self.offset + self.length - filled)
+            if end < size and not self.split:
                 break
             if end > begin:
-                place = slice(filled, filled + end - begin)
-                row.ids[place], row.mask[place], row.segments[place] = ids[begin:end], mask[begin:end], segment
-                row.mask[filled] = 0  # nothing predicts the first token of a segment
-                held.append(_name(item, begin, end, len(ids)))
-                filled, segment = place.stop, segment + 1
-            if end < len(ids):
+                pieces.append((item, begin, end))
+                filled += end - begin
+            if end < size:
                 self.offset = end - 1
             else:
                 self.position, self.offset = self.position + 1, 0
-        more = f" and {len(held) - NAMED_ITEMS} more" if len(held) > NAMED_ITEMS else ""
-        row.name = f"epoch {epoch}, items {', '.join(held[:NAMED_ITEMS])}{more}"
-        return row if filled else None
+        return laid(self.items, pieces, self.length, self.pad_id, epoch) if pieces else None
 
     def _current(self) -> int | None:
         """The number of the item at hand, an epoch further on where one has ended."""
@@ -136,6 +162,122 @@ class Packer:
         if self.epochs is not None and self.epoch >= self.epochs:
             return None
         return int(self.order(self.epoch)[self.position])
+
+
+class BestFit:
+    """Fills rows with the items of a window at a time; ``epoch, position, number`` say which row is next.
+
+    ``position`` is the window's first item. With ``split`` an item longer than a row is cut into rows and a rest, each
+    beginning with the last token before, as in `Packer`. The rows of a window are dealt in the order ``shuffle`` gives,
+    or long items would always come first; a curriculum's order holds from window to window.
+    """
+
+    def __init__(
+        self,
+        items: Items,
+        order: Callable[[int], Sequence[int] | Array],
+        shuffle: Callable[[int, int, int], Array],
+        *,
+        length: int,
+        pad_id: int,
+        split: bool,
+    ) -> None:
+        """``shuffle(epoch, position, count)`` is the order of that window's ``count`` rows."""
+        check_items(items, length, split)
+        self.items, self.order, self.shuffle = items, order, shuffle
+        self.length, self.pad_id = length, pad_id
+        self.epoch = self.position = self.number = 0
+        self._planned, self._rows = (-1, -1), list[list[Piece]]()
+
+    @property
+    def progress(self) -> float:
+        """How far it is, in epochs."""
+        rows = self._window() if self.number else []
+        begun = min(WINDOW, len(self.items) - self.position) * self.number / max(len(rows), 1)
+        return self.epoch + (self.position + begun) / len(self.items)
+
+    def state(self) -> dict[str, int]:
+        """Where the next row is: the window is made again from the order."""
+        return {"epoch": self.epoch, "position": self.position, "number": self.number}
+
+    def load(self, state: dict[str, int]) -> None:
+        """Go on from a `state`."""
+        self.epoch, self.position, self.number = state["epoch"], state["position"], state["number"]
+
+    def row(self) -> Row:
+        """The next row; there is no last one."""
+        while not (rows := self._window()):  # every item of it is empty
+            self._turn()
+        epoch, pieces = self.epoch, rows[self.number]
+        self.number += 1
+        if self.number == len(rows):
+            self._turn()
+        return laid(self.items, pieces, self.length, self.pad_id, epoch)
+
+    def _turn(self) -> None:
+        self.position, self.number = self.position + WINDOW, 0
+        if self.position >= len(self.items):
+            self.epoch, self.position = self.epoch + 1, 0
+
+    def _window(self) -> list[list[Piece]]:
+        """The rows of the window at hand: a function of its place alone."""
+        if self._planned != (self.epoch, self.position):
+            pieces: list[Piece] = []
+            for item in self.order(self.epoch)[self.position : self.position + WINDOW]:
+                pieces += cut(int(item), len(self.items[int(item)][0]), self.length)
+            rows = best_fit([end - begin for _, begin, end in pieces], self.length)
+            dealt = self.shuffle(self.epoch, self.position, len(rows))
+            self._rows = [[pieces[i] for i in rows[int(row)]] for row in dealt]
+            self._planned = self.epoch, self.position
+        return self._rows
+
+
+def cut(item: int, size: int, length: int) -> list[Piece]:
+    """An item of ``size`` tokens in pieces of at most ``length``: each but the first sees one token again."""
+    begins = range(0, max(size - 1, min(size, 1)), length - 1)
+    return [(item, begin, min(begin + length, size)) for begin in begins]
+
+
+def best_fit(sizes: Sequence[int], room: int) -> list[list[int]]:
+    """Numbers of ``sizes`` in rows of at most ``room``: the largest first, each into the fullest row that it fits in.
+
+    Never more than 11/9 of the fewest rows possible, and 4 (Johnson et al. 1974); of rows equally full, the latest.
+    """
+    rows: list[list[int]] = []
+    free: dict[int, list[int]] = {}  # space left → rows with it
+    spaces: list[int] = []  # the keys of free, in order
+    for i in sorted(range(len(sizes)), key=lambda i: -sizes[i]):
+        place = bisect_left(spaces, sizes[i])
+        if place == len(spaces):
+            row, left = len(rows), room - sizes[i]
+            rows.append([])
+        else:
+            space = spaces[place]
+            row, left = free[space].pop(), space - sizes[i]
+            if not free[space]:
+                del free[space], spaces[place]
+        rows[row].append(i)
+        if left:
+            if left not in free:
+                insort(spaces, left)
+            free.setdefault(left, []).append(row)
+    return rows
+
+
+def laid(items: Items, pieces: Sequence[Piece], length: int, pad_id: int, epoch: int) -> Row:
+    """A row of pieces one after another, each a segment."""
+    row = Row(np.full(length, pad_id, np.int64), np.zeros(length, np.float32), np.full(length, -1, np.int32), "")
+    filled, held = 0, list[str]()
+    for segment, (item, begin, end) in enumerate(pieces):
+        ids, mask = items[item]
+        place = slice(filled, filled + end - begin)
+        row.ids[place], row.mask[place], row.segments[place] = ids[begin:end], mask[begin:end], segment
+        row.mask[filled] = 0  # nothing predicts the first token of a segment
+        held.append(_name(item, begin, end, len(ids)))
+        filled = place.stop
+    more = f" and {len(held) - NAMED_ITEMS} more" if len(held) > NAMED_ITEMS else ""
+    row.name = f"epoch {epoch}, items {', '.join(held[:NAMED_ITEMS])}{more}"
+    return row
 
 
 def _name(item: int, begin: int, end: int, length: int) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from danlu.objectives import linear_loss
-from danlu.objectives.linear_loss import cross_entropy_sum, log_probabilities
+from danlu.objectives.linear_loss import cross_entropy_and_z, cross_entropy_sum, log_probabilities
 
 WIDTH = 12
 
@@ -191,3 +191,120 @@ def test_a_frozen_head_changes_no_other_gradient(loss: str) -> None:
     assert torch.equal(frozen[0], whole[0])
     assert frozen[1] is None
     assert whole[1] is not None
+
+
+# -- bias, scale, soft cap and z-loss
+
+FORMS: dict[str, dict[str, Any]] = {
+    "z-loss": {"z_loss": 0.01},
+    "cap": {"cap": 3.0},
+    "scale": {"scale": 0.25},
+    "bias": {"bias": True},
+    "all": {"z_loss": 0.02, "cap": 5.0, "scale": 0.5, "bias": True},
+}
+
+
+def written_out(
+    hidden: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None, cap: float, scale: float
+) -> tuple[Tensor, Tensor]:
+    """log p(target) and the normaliser, from all logits in float64."""
+    logits = hidden.double() @ weight.double().T
+    logits = scale * (logits if bias is None else logits + bias.double())
+    logits = cap * torch.tanh(logits / cap) if cap else logits
+    normaliser = torch.logsumexp(logits, dim=-1)
+    return logits.gather(1, targets[:, None])[:, 0] - normaliser, normaliser
+
+
+def shaped(form: dict[str, Any], vocabulary: int) -> tuple[float, float, float, Tensor | None]:
+    bias = drawn(vocabulary, seed=2).requires_grad_() if form.get("bias") else None
+    return form.get("z_loss", 0.0), form.get("cap", 0.0), form.get("scale", 1.0), bias
+
+
+@pytest.mark.parametrize("count", [1, 16, 50])
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("ones", [True, False], ids=["unweighted", "weighted"])
+def test_every_form_of_the_logits_is_that_of_all_at_once(
+    count: int, name: str, ones: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
+    hidden, weight, targets, weights = problem(count, 37)
+    weights = torch.ones_like(weights) if ones else weights
+    z_loss, cap, scale, bias = shaped(FORMS[name], 37)
+    of = [hidden.requires_grad_(), weight.requires_grad_(), *([bias] if bias is not None else [])]
+    logp, normaliser = written_out(hidden, weight, targets, bias, cap, scale)
+    expected = (weights * (z_loss * normaliser.square() - logp)).sum()
+    options: dict[str, Any] = {"bias": bias, "cap": cap, "scale": scale}
+    loss = cross_entropy_sum(hidden, weight, targets, weights, z_loss=z_loss, **options)
+    assert loss.dtype == torch.float32
+    near(loss, expected)
+    for found, wanted in zip(gradients(3 * loss, *of), gradients(3 * expected, *of), strict=True):
+        near(found, wanted)
+    again, added = cross_entropy_and_z(hidden, weight, targets, weights, z_loss=z_loss, **options)
+    assert torch.equal(again, loss)
+    near(added, (weights * z_loss * normaliser.square()).sum())
+    with torch.no_grad():  # a road of its own
+        near(cross_entropy_sum(hidden, weight, targets, weights, z_loss=z_loss, **options), expected)
+    found_logp = log_probabilities(hidden, weight, targets, **options)
+    near(found_logp, logp)
+    logp, _ = written_out(hidden, weight, targets, bias, cap, scale)
+    pairs = [gradients((x * weights * x).sum(), *of) for x in (found_logp, logp)]
+    for found, wanted in zip(*pairs, strict=True):
+        near(found, wanted, 3e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_a_form_not_a_bit_is_another(dtype: torch.dtype) -> None:
+    """The plain road, operation by operation, as it was before there were any others."""
+    hidden, weight, targets, weights = problem(40, 37)
+    hidden, compute = hidden.to(dtype).requires_grad_(), weight.to(dtype)
+    weight.requires_grad_()
+    loss = cross_entropy_sum(hidden, weight, targets, weights, bias=None, z_loss=0.0, cap=0.0, scale=1.0)
+    grad = torch.softmax(hidden.detach() @ compute.t(), dim=-1)
+    cells = torch.arange(40), targets
+    logp = grad[cells].float().clamp_min(linear_loss.SMALLEST).log_()
+    assert torch.equal(loss, (0.0 - (logp * weights).sum(dtype=torch.float64)).float())
+    grad[cells] -= 1
+    grad.mul_(weights.unsqueeze(1).to(dtype))
+    found = gradients(loss, hidden, weight)
+    assert torch.equal(found[0], grad @ compute)
+    assert torch.equal(found[1], torch.zeros_like(weight) + grad.t() @ hidden.detach())
+
+
+def test_a_small_z_loss_is_not_rounded_away_in_bf16() -> None:
+    """1 + 2·1e-4·6 is 1 in bf16; the part of the gradient that comes from it must not go with that."""
+    hidden, weight, targets, weights = problem(400, 300)
+    weight, weights = weight * 0.1, torch.ones_like(weights)
+    half, plain = hidden.bfloat16(), weight.requires_grad_()
+    with_z, without = (
+        gradients(cross_entropy_sum(half, plain, targets, weights, z_loss=z), plain)[0] for z in (1e-4, 1e-12)
+    )
+    master = weight.detach().double().requires_grad_()
+    normaliser = torch.logsumexp(half.double() @ master.T, dim=-1)
+    wanted = gradients((1e-4 * normaliser.square()).sum(), master)[0]
+    found = with_z.double() - without.double()  # the rounding of both is in it too, five times as large, but not along
+    assert float((found * wanted).sum() / wanted.square().sum()) == pytest.approx(1, abs=0.3)
+
+
+def test_a_z_loss_brings_the_normaliser_down() -> None:
+    """Cross-entropy does not care for it: a constant added to all logits is no loss."""
+    hidden, weight, targets, _ = problem(60, 11)
+    ends = []
+    for z_loss in (0.0, 0.1):
+        bias = torch.full((11,), 4.0, requires_grad=True)
+        for _ in range(200):
+            loss = cross_entropy_sum(hidden, weight, targets, torch.ones(60), bias=bias, z_loss=z_loss)
+            bias = (bias - 0.01 * gradients(loss, bias)[0]).detach().requires_grad_()
+        ends.append(float(torch.logsumexp(hidden @ weight.T + bias.detach(), dim=-1).abs().mean()))
+    assert ends[1] < 0.8 * ends[0]
+
+
+def test_a_form_holds_no_more_than_chunks_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    count, vocabulary = 640, 500
+    monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 4 * vocabulary * 32)
+    hidden, weight, targets, weights = problem(count, vocabulary)
+    weight.requires_grad_()
+    bias = torch.zeros(vocabulary, requires_grad=True)
+    with Largest() as seen:
+        loss = cross_entropy_sum(hidden, weight, targets, weights, bias=bias, z_loss=1e-4, cap=30.0, scale=0.5)
+        gradients(loss, weight, bias)
+    assert seen.numbers == 32 * vocabulary

@@ -124,3 +124,42 @@ def test_the_log_probability_of_a_row(tiny: Tiny) -> None:
     rows = [by_hand(model, piece) for piece in data.split(ROWS)]
     torch.testing.assert_close(found, -torch.stack(rows), rtol=1e-5, atol=1e-5)
     assert found[3] == 0
+
+
+def with_output(model: Transformer, **config: float) -> Transformer:
+    """A model whose config says more of its output layer, and which has a bias there."""
+    for name, value in config.items():
+        object.__setattr__(model.config, name, value)
+    head = torch.nn.Module()
+    head.bias = torch.nn.Parameter(torch.linspace(-1, 1, 61))
+    model.head_bias = head
+    return model
+
+
+def test_what_the_output_layer_does_is_in_the_loss(tiny: Tiny) -> None:
+    """Bias, scale and soft cap, for the loss and for the log-probabilities of rows."""
+    data = batch()
+    plain = NextToken()(tiny(), data)[0]
+    model = with_output(tiny(), logit_cap=2.0, logit_scale=0.5)
+    logits = model.hidden(data.ids, data.segments) @ model.output_weight.t() + torch.linspace(-1, 1, 61)
+    logp = torch.log_softmax(2 * torch.tanh(logits * 0.5 / 2), dim=-1)[:, :-1]
+    rows = (logp.gather(2, data.ids[:, 1:, None])[..., 0] * data.mask[:, 1:]).sum(1)
+    found = NextToken()(model, data)[0]
+    torch.testing.assert_close(found, -rows.sum(), rtol=1e-5, atol=1e-4)
+    assert abs(float(found.detach() - plain.detach())) > 1
+    again = sequence_log_probabilities(model, data.ids, data.mask, data.segments)
+    torch.testing.assert_close(again, rows, rtol=1e-5, atol=1e-4)
+    found.backward()
+    assert model.head_bias.bias.grad is not None
+
+
+def test_a_z_loss_is_added_and_told_apart(tiny: Tiny) -> None:
+    model, data = tiny(), batch()
+    plain, nothing = NextToken()(model, data)
+    loss, metrics = NextToken(z_loss=1e-3)(model, data)
+    normaliser = torch.logsumexp(model(data.ids, data.segments), dim=-1)[:, :-1]
+    added = (1e-3 * normaliser.square() * data.mask[:, 1:]).sum()
+    torch.testing.assert_close(loss, plain + added)
+    torch.testing.assert_close(metrics["z_loss"], added.detach())
+    assert nothing == {}
+    assert not metrics["z_loss"].requires_grad

@@ -18,7 +18,8 @@ from danlu.recipes.clean import Clean
 from danlu.recipes.continuing import EXTENSION, batches, windows_of
 from danlu.recipes.mix import Mix, open_training
 from danlu.recipes.mix import run as mix
-from danlu.recipes.pretrain import Pretrain, Shape, Stages, run
+from danlu.recipes.pretrain import Pretrain, Stages, run
+from danlu.recipes.shape import Shape
 from danlu.recipes.tokenize import Tokenize
 from danlu.tokens.batches import Batch
 from danlu.tokens.mixture import MixedBatches

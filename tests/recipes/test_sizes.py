@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from danlu.base.errors import UserError
-from danlu.recipes.pretrain import Shape
+from danlu.recipes.shape import Shape
 from danlu.recipes.sizes import explain, parse_count, shape, sized
 
 
