@@ -38,7 +38,7 @@ RIVER = (
     ),
     Room(
         "model",
-        4100,
+        6000,
         "ids → hidden → logits",
         "the transformer and its switches, caches, Hugging Face directories",
     ),

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from danlu.model.cache import Cache
 from danlu.model.config import ModelConfig
 from danlu.model.linear import Linear
+from danlu.model.moe import Ledger
 from danlu.model.norm import RMSNorm
 from danlu.model.positions import Positions
 
@@ -56,6 +57,7 @@ class Context:
     segments: Tensor | None  # [B, T]; below 0 is padding
     first: Tensor  # [B, T, D]: the stream as it began
     cache: Cache | None
+    ledger: Ledger | None = None  # where routers write what they did
 
 
 class _Blocked(torch.autograd.Function):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from danlu.base.errors import UserError
+from danlu.model.kinds import Experts, StateSpace
 
 Activation = Literal["swiglu", "geglu", "gelu", "gelu_exact", "relu2"]
 Norm = Literal["rmsnorm", "layernorm"]
@@ -17,6 +18,7 @@ Scaling = Literal["none", "linear", "ntk", "yarn", "llama3"]
 
 GATED = ("swiglu", "geglu")
 ROPE_KEYS = ("rope_theta", "rope_share", "rope_local_theta", "rope_skip", "rope_scaling", "rope_factor")
+ATTENTION_KEYS = ("window", "qk_norm", "attention_scale", "attention_cap", "qkv_bias")
 SCALING_KEYS = ("rope_factor", "rope_original", "rope_low", "rope_high")
 
 
@@ -106,6 +108,10 @@ class ModelConfig:
     """Each block reads a learned mixture of the stream and of the embedding that it began as."""
     dropout: float = 0.0
     """Share of the embedding's and of each layer's output that is dropped in training."""
+    experts: Experts | None = None
+    """Mixtures of experts instead of feed-forward layers."""
+    state_space: StateSpace | None = None
+    """Mamba-2 layers instead of attention, or between layers of it."""
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "layers", "width", "heads", "kv_heads", "head_width", "feedforward", "max_length"):
@@ -123,6 +129,7 @@ class ModelConfig:
             raise UserError(f"model dropout must be at least 0 and below 1, is {self.dropout}")
         self._check_positions()
         self._check_combinations()
+        self._check_kinds()
 
     def _check_positions(self) -> None:
         """Keys of RoPE say nothing about a model without it."""
@@ -159,6 +166,35 @@ class ModelConfig:
         if self.value_embeddings and self.layers < 2:
             raise UserError("value embeddings are in every second layer, and there is one")
 
+    def _check_kinds(self) -> None:
+        """What experts and state spaces do not go with."""
+        if self.experts and self.bias:
+            raise UserError("experts have no biases", remedy="Leave out bias; qkv_bias is possible")
+        if self.experts and not any(self.has_experts(layer) for layer in range(self.layers)):
+            raise UserError("no layer has experts", remedy="Lower experts' every or dense_first, or leave out experts")
+        if self.state_space is None:
+            return
+        self.state_space.check(self.width)
+        if not self.causal:
+            raise UserError("a state space reads from left to right, and the model is not causal")
+        if self.norm_place != "pre" or self.parallel or self.residual_scalars or self.value_embeddings:
+            raise UserError(
+                "state-space layers have one norm before them and are added to the stream",
+                remedy="Leave out norm_place, parallel, residual_scalars and value_embeddings",
+            )
+        if self.attends:
+            return
+        if self.positions in ("rope", "alibi"):
+            raise UserError(f"positions '{self.positions}' are for attention, and no layer has it", remedy="Use none")
+        for key in ATTENTION_KEYS:
+            if getattr(self, key) != getattr(ModelConfig, key):
+                raise UserError(f"model {key} is for attention, and no layer has it", remedy=f"Leave out {key}")
+
+    @property
+    def attends(self) -> bool:
+        """Has any layer attention?"""
+        return not all(self.is_recurrent(layer) for layer in range(self.layers))
+
     @property
     def rope_width(self) -> int:
         """How many numbers of a head RoPE turns."""
@@ -181,29 +217,61 @@ class ModelConfig:
         """Has layer number ``layer`` value embeddings? The last one has, and every second before it."""
         return self.value_embeddings and (self.layers - 1 - layer) % 2 == 0
 
+    def is_recurrent(self, layer: int) -> bool:
+        """Is layer number ``layer`` a Mamba-2 layer?"""
+        every = self.state_space.attention_every if self.state_space else 1
+        return not (every and (layer + 1) % every == 0)
+
+    def has_feedforward(self, layer: int) -> bool:
+        """Has layer number ``layer`` a feed-forward layer, of whatever kind?"""
+        return self.state_space is None or self.state_space.feedforward or not self.is_recurrent(layer)
+
+    def has_experts(self, layer: int) -> bool:
+        """Is that of layer number ``layer`` a mixture of experts?"""
+        if self.experts is None or not self.has_feedforward(layer):
+            return False
+        return layer >= self.experts.dense_first and (layer + 1) % self.experts.every == 0
+
     def matrix_parameters(self) -> int:
         """Weights that multiply every token: blocks and output layer, not the embedding look-up."""
         attention = self.width * self.head_width * 2 * (self.heads + self.kv_heads)
-        feedforward = self.width * self.feedforward * (3 if self.gated else 2)
-        head = self.width**2 if self.head_transform else 0
-        return self.layers * (attention + feedforward) + head + self.vocab_size * self.width
+        recurrent = self.state_space.matrices(self.width) if self.state_space else 0
+        matrices = 3 if self.gated else 2
+        count = self.width**2 if self.head_transform else 0
+        for layer in range(self.layers):
+            count += recurrent if self.is_recurrent(layer) else attention
+            if self.experts and self.has_experts(layer):
+                count += self.experts.active(self.width, matrices)
+            elif self.has_feedforward(layer):
+                count += self.width * self.feedforward * matrices
+        return count + self.vocab_size * self.width
 
     def parameters(self) -> int:
-        """All weights, norms and biases included."""
+        """All weights, norms, biases and the experts that a token does not use included."""
         count = self.matrix_parameters() + (0 if self.tied else self.vocab_size * self.width)
         norm = self.width * (1 if self.norm == "rmsnorm" else 2)
+        recurrent = sum(self.is_recurrent(layer) for layer in range(self.layers))
+        fed = sum(self.has_feedforward(layer) for layer in range(self.layers))
+        attending = self.layers - recurrent
         last = 0 if self.norm_place == "post" else 1
-        norms = (4 if self.norm_place == "sandwich" else 2) * self.layers + last + self.embedding_norm
+        norms = (self.layers + fed) * (2 if self.norm_place == "sandwich" else 1) + last + self.embedding_norm
         count += norm * (norms + self.head_transform)
         if self.positions == "learned":
             count += self.max_length * self.width
         heads = self.head_width * (self.heads + 2 * self.kv_heads)
         if self.bias:
-            count += self.layers * (heads + 2 * self.width + self.feedforward * (2 if self.gated else 1))
+            count += attending * (heads + self.width)
+            count += fed * (self.width + self.feedforward * (2 if self.gated else 1))
         if self.qkv_bias:
-            count += self.layers * heads
-        count += 2 * self.head_width * self.layers * self.qk_norm + 2 * self.layers * self.residual_scalars
+            count += attending * heads
+        count += 2 * self.head_width * attending * self.qk_norm + 2 * self.layers * self.residual_scalars
         count += self.width * self.head_transform + self.vocab_size * self.head_bias
+        if self.experts:
+            mixed = sum(self.has_experts(layer) for layer in range(self.layers))
+            count += mixed * self.experts.idle(self.width, 3 if self.gated else 2)
+        if self.state_space:
+            biases = self.state_space.matrices(self.width) // self.width - self.state_space.inner(self.width)
+            count += recurrent * (self.state_space.others(self.width) + self.bias * (biases + self.width))
         valued = sum(self.has_values(layer) for layer in range(self.layers))
         return count + valued * (self.vocab_size * self.kv_heads * self.head_width + 1)
 
@@ -212,10 +280,13 @@ class ModelConfig:
 
         6 for each multiplying weight, and 12 x layers x heads x head width x length / 2 for causal
         attention (Chowdhery et al. 2022, PaLM, appendix B, halved because the upper triangle is not needed);
-        a token of a layer with a window sees no more than that.
+        a token of a layer with a window sees no more than that, and one of a state space its chunk.
         """
-        seen = 0.0
+        seen = scans = 0.0
         for layer in range(self.layers):
+            if self.state_space and self.is_recurrent(layer):
+                scans += self.state_space.flops(self.width)
+                continue
             reach = min(self.window, length) if self.is_local(layer) else length
             seen += reach - reach * reach / (2 * length) if self.causal else reach
-        return 6.0 * self.matrix_parameters() + 12.0 * self.heads * self.head_width * seen
+        return 6.0 * self.matrix_parameters() + 12.0 * self.heads * self.head_width * seen + scans

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from danlu.model.config import Activation, ModelConfig
+from danlu.model.config import GATED, Activation, ModelConfig
 from danlu.model.linear import Linear
 
 
@@ -49,6 +49,11 @@ def activate(x: Tensor, activation: Activation) -> Tensor:
     return nn.functional.gelu(x, approximate="none" if activation == "gelu_exact" else "tanh")
 
 
+def open_gate(gate: Tensor, up: Tensor, activation: Activation) -> Tensor:
+    """activation(gate) · up, for the gated kinds."""
+    return (_SiluGate if activation == "swiglu" else _GeluGate).apply(gate, up)
+
+
 class FeedForward(nn.Module):
     """width → feedforward → width."""
 
@@ -62,8 +67,6 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [B, T, D] -> [B, T, D]."""
-        if self.activation == "swiglu":
-            return self.down(_SiluGate.apply(self.gate(x), self.up(x)))
-        if self.activation == "geglu":
-            return self.down(_GeluGate.apply(self.gate(x), self.up(x)))
+        if self.activation in GATED:
+            return self.down(open_gate(self.gate(x), self.up(x), self.activation))
         return self.down(activate(self.up(x), self.activation))

@@ -6,12 +6,16 @@ identity (Goyal et al. 2017; Yang et al. 2022). The embedding is small because i
 layer when tied. Nothing is denormal: products with denormal numbers are ten times slower on a CPU.
 """
 
+import math
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from danlu.base.seed import derive
 
 EMBEDDING_STD = 0.02
+# Of Mamba-2 (Dao and Gu 2024, and their code): how fast heads forget, and how long a step takes at first.
+FORGETTING, PACES = (1.0, 16.0), (0.001, 0.1)
 
 
 @torch.no_grad()
@@ -21,6 +25,12 @@ def initialise(model: nn.Module, seed: int) -> None:
         draw = torch.Generator().manual_seed(derive(seed, "init", name))
         if name.endswith("mixture"):
             parameter.copy_(torch.tensor([1.0, 0.0]))  # the stream alone
+        elif name.endswith("forgetting"):
+            parameter.copy_(_between(*FORGETTING, torch.rand(parameter.shape, generator=draw)).log())
+        elif name.endswith("pace_shift"):
+            low, high = (math.log(pace) for pace in PACES)
+            pace = _between(low, high, torch.rand(parameter.shape, generator=draw)).exp()
+            parameter.copy_(pace + torch.log(-torch.expm1(-pace)))  # softplus of it is the pace
         elif parameter.dim() < 2:
             parameter.fill_(0.0 if name.endswith("bias") else 1.0)
         elif name.endswith(("o.weight", "down.weight")):
@@ -28,4 +38,8 @@ def initialise(model: nn.Module, seed: int) -> None:
         elif "embed" in name or "table" in name:
             parameter.copy_(torch.randn(parameter.shape, generator=draw) * EMBEDDING_STD)
         else:
-            parameter.copy_(torch.randn(parameter.shape, generator=draw) * parameter.shape[1] ** -0.5)
+            parameter.copy_(torch.randn(parameter.shape, generator=draw) * parameter.shape[-1] ** -0.5)
+
+
+def _between(low: float, high: float, share: Tensor) -> Tensor:
+    return low + (high - low) * share

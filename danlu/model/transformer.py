@@ -18,6 +18,8 @@ from danlu.model.config import ModelConfig
 from danlu.model.feedforward import FeedForward, activate
 from danlu.model.init import initialise
 from danlu.model.linear import Linear
+from danlu.model.mamba import Mamba
+from danlu.model.moe import Ledger, Mixture
 from danlu.model.norm import make_norm
 from danlu.model.positions import Positions
 from danlu.model.positions.alibi import Alibi
@@ -33,17 +35,36 @@ def positions_of(config: ModelConfig) -> Positions:
     return {"rope": Rope, "alibi": Alibi, "learned": Learned, "sinusoidal": Sinusoidal}[config.positions](config)
 
 
-class Block(nn.Module):
+class Residual(nn.Module):
+    """What the kinds of block have in common: a feed-forward layer of either kind, and dropout of what is added."""
+
+    feedforward: nn.Module
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.dropout, self.mixed = config.dropout, config.has_experts(layer)
+
+    def _make(self, config: ModelConfig) -> nn.Module:
+        return Mixture(config) if self.mixed else FeedForward(config)
+
+    def _fed(self, x: Tensor, context: Context) -> Tensor:
+        return self.feedforward(x, context.ledger) if self.mixed else self.feedforward(x)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(x, self.dropout) if self.dropout and self.training else x
+
+
+class Block(Residual):
     """Attention and feed-forward, each added to the stream, with norms where the config puts them.
 
     pre: x + f(norm(x)). post: norm(x + f(x)). sandwich: x + norm(f(norm(x))). In parallel: x + f(norm(x)) + g(norm(x)).
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
-        self.place, self.parallel, self.dropout = config.norm_place, config.parallel, config.dropout
+        super().__init__(config, layer)
+        self.place, self.parallel = config.norm_place, config.parallel
         self.attention_norm, self.attention = make_norm(config), Attention(config, layer)
-        self.feedforward_norm, self.feedforward = make_norm(config), FeedForward(config)
+        self.feedforward_norm, self.feedforward = make_norm(config), self._make(config)
         if config.norm_place == "sandwich":
             self.attention_after, self.feedforward_after = make_norm(config), make_norm(config)
         self.mixture = nn.Parameter(torch.tensor([1.0, 0.0])) if config.residual_scalars else None
@@ -55,19 +76,32 @@ class Block(nn.Module):
             x = stream * x + first * context.first
         if self.parallel:
             added = self._drop(self.attention(self.attention_norm(x), context))
-            return x + added + self._drop(self.feedforward(self.feedforward_norm(x)))
+            return x + added + self._drop(self._fed(self.feedforward_norm(x), context))
         if self.place == "post":
             x = self.attention_norm(x + self._drop(self.attention(x, context)))
-            return self.feedforward_norm(x + self._drop(self.feedforward(x)))
+            return self.feedforward_norm(x + self._drop(self._fed(x, context)))
         attended = self.attention(self.attention_norm(x), context)
         if self.place == "sandwich":
             x = x + self._drop(self.attention_after(attended))
-            return x + self._drop(self.feedforward_after(self.feedforward(self.feedforward_norm(x))))
+            return x + self._drop(self.feedforward_after(self._fed(self.feedforward_norm(x), context)))
         x = x + self._drop(attended)
-        return x + self._drop(self.feedforward(self.feedforward_norm(x)))
+        return x + self._drop(self._fed(self.feedforward_norm(x), context))
 
-    def _drop(self, x: Tensor) -> Tensor:
-        return nn.functional.dropout(x, self.dropout) if self.dropout and self.training else x
+
+class Recurrent(Residual):
+    """A Mamba-2 layer, and a feed-forward layer if its kind has one, each x + f(norm(x))."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__(config, layer)
+        self.fed = config.has_feedforward(layer)
+        self.mamba_norm, self.mamba = make_norm(config), Mamba(config, layer)
+        if self.fed:
+            self.feedforward_norm, self.feedforward = make_norm(config), self._make(config)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """x: [B, T, D] -> [B, T, D]."""
+        x = x + self._drop(self.mamba(self.mamba_norm(x), context))
+        return x + self._drop(self._fed(self.feedforward_norm(x), context)) if self.fed else x
 
 
 class Transform(nn.Module):
@@ -105,7 +139,10 @@ class Transformer(nn.Module):
             self.local_positions = Rope(config, local=True)
         if config.embedding_norm:
             self.embed_norm = make_norm(config)
-        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.blocks = nn.ModuleList(
+            Recurrent(config, layer) if config.is_recurrent(layer) else Block(config, layer)
+            for layer in range(config.layers)
+        )
         self.norm = nn.Identity() if config.norm_place == "post" else make_norm(config)
         if config.head_transform:
             self.transform = Transform(config)
@@ -133,16 +170,29 @@ class Transformer(nn.Module):
         cap = self.config.logit_cap
         return torch.tanh(logits / cap) * cap if cap else logits
 
-    def hidden(self, ids: Tensor, segments: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def hidden(
+        self,
+        ids: Tensor,
+        segments: Tensor | None = None,
+        cache: Cache | None = None,
+        ledger: Ledger | None = None,
+    ) -> Tensor:
         """What the output layer reads. ids, segments: [B, T] -> [B, T, D].
 
         Tokens see only tokens of their own segment, earlier ones in a causal model, and positions count from the
-        segment's start. With a cache, ``segments`` below 0 mark padding on the left.
+        segment's start. With a cache, ``segments`` below 0 mark padding on the left. In a ``ledger`` the routers of
+        experts write what they did.
         """
-        x = self.features(ids, segments, cache)
+        x = self.features(ids, segments, cache, ledger)
         return self.transform(x) if self.config.head_transform else x
 
-    def features(self, ids: Tensor, segments: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def features(
+        self,
+        ids: Tensor,
+        segments: Tensor | None = None,
+        cache: Cache | None = None,
+        ledger: Ledger | None = None,
+    ) -> Tensor:
         """What the last block made, normed: what another head than the output layer reads. Shapes as in `hidden`."""
         if ids.shape[1] > self.config.max_length:
             raise UserError(
@@ -153,12 +203,13 @@ class Transformer(nn.Module):
             raise UserError("an encoder sees all tokens at once and generates none", remedy="Use a causal model")
         positions, visible, columns = self._order(ids, segments, cache)
         x = self._embed(ids, positions)
-        kinds = dict[tuple[bool, bool], Context]()
+        kinds = dict[tuple[bool, bool, bool], Context]()
         for layer, block in enumerate(self.blocks):
-            kind = self.config.is_local(layer), self.config.is_turned(layer)
+            attends = not self.config.is_recurrent(layer)
+            kind = attends, attends and self.config.is_local(layer), attends and self.config.is_turned(layer)
             if kind not in kinds:
-                bias = self._bias(ids, visible, positions, columns, local=kind[0])
-                kinds[kind] = Context(ids, self._where(*kind), positions, bias, segments, x, cache)
+                bias = self._bias(ids, visible, positions, columns, local=kind[1]) if attends else None
+                kinds[kind] = Context(ids, self._where(*kind[1:]), positions, bias, segments, x, cache, ledger)
             if self.checkpointing and torch.is_grad_enabled():
                 x = checkpoint(block, x, kinds[kind], use_reentrant=False)
             else:
@@ -185,10 +236,12 @@ class Transformer(nn.Module):
     def _order(self, ids: Tensor, segments: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor | None, Tensor]:
         """Positions of the queries [B, T], who sees whom apart from windows [B, T, S], positions of the keys [B, S].
 
-        None instead of the second is plain causal.
+        None instead of the second is plain causal, or that no layer looks at others.
         """
         if cache is not None:
             positions = cache.open(torch.ones_like(ids, dtype=torch.bool) if segments is None else segments >= 0)
+            if not self.config.attends:
+                return positions, None, positions
             start = cache.length - ids.shape[1]
             columns = torch.arange(cache.length, device=ids.device)
             visible = columns <= columns[start:, None]  # [T, S]
@@ -197,14 +250,18 @@ class Transformer(nn.Module):
             visible = visible | (columns == columns[start:, None])
             return positions, visible, cache.positions[:, : cache.length]
         index = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+        positions = index
+        if segments is not None:
+            begins = torch.ones_like(segments, dtype=torch.bool)
+            begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
+            positions = index - torch.where(begins, index, 0).cummax(dim=1).values
+        if not self.config.attends:
+            return positions, None, positions
         causal = index[:1, :, None] >= index[:1, None, :]  # [1, T, T]
         if not self.config.causal:
             causal = torch.ones_like(causal)
         if segments is None:
             return index, causal if self._needs_bias(ids) else None, index
-        begins = torch.ones_like(segments, dtype=torch.bool)
-        begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
-        positions = index - torch.where(begins, index, 0).cummax(dim=1).values
         visible = causal & (segments[:, :, None] == segments[:, None, :])
         return positions, visible, positions
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from danlu.model.heads import AheadBlock, heads_of
 from danlu.model.transformer import Transformer
 from danlu.objectives.linear_loss import cross_entropy_sum
-from danlu.objectives.next_token import NextToken, output_of
+from danlu.objectives.next_token import NextToken, output_of, predicting
 from danlu.objectives.objective import Metrics
+from danlu.objectives.routing import ledger_of, settled
 from danlu.tokens.batches import Batch
 
 
@@ -29,7 +30,8 @@ class NextTokens(NextToken):
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Metrics]:
         """The model runs once; heads run at the positions from which they predict."""
         assert isinstance(model, Transformer)
-        hidden = model.hidden(batch.ids, batch.segments)
+        ledger = ledger_of(model, predicting(batch.mask))
+        hidden = model.hidden(batch.ids, batch.segments, ledger=ledger)
         total, metrics = self.from_hidden(model, hidden, batch)
         metrics["next_token"] = total.detach() - metrics.get("z_loss", 0.0)
         blocks = heads_of(model).blocks
@@ -46,7 +48,7 @@ class NextTokens(NextToken):
             loss = cross_entropy_sum(read, model.output_weight, batch.ids[cells], weights, **output_of(model))
             total = total + loss * (self.ahead / len(blocks))
             metrics[f"ahead_{k}"] = loss.detach()
-        return total, metrics
+        return settled((total, metrics), model, ledger)
 
 
 def targets(mask: Tensor, segments: Tensor, k: int) -> Tensor:

@@ -26,6 +26,7 @@ from danlu.model.transformer import Transformer
 from danlu.objectives.linear_loss import cross_entropy_and_z
 from danlu.objectives.next_token import output_of
 from danlu.objectives.objective import Metrics
+from danlu.objectives.routing import ledger_of, settled
 from danlu.objectives.settings import Masking
 from danlu.objectives.words import Words
 from danlu.tokens.batches import Batch, Source
@@ -177,10 +178,11 @@ class Masked:
         if model.config.causal:
             what = "a model that sees only what came before cannot find hidden words from both sides"
             raise UserError(what, remedy="Train with shape.causal false, or on the next token")
-        hidden = model.hidden(batch.extra[SEEN], batch.segments)
+        ledger = ledger_of(model, batch.mask)
+        hidden = model.hidden(batch.extra[SEEN], batch.segments, ledger=ledger)
         chosen = batch.mask != 0
         options = output_of(model) | {"z_loss": self.z_loss}
         total, added = cross_entropy_and_z(
             hidden[chosen], model.output_weight, batch.ids[chosen], batch.mask[chosen], **options
         )
-        return total, {"z_loss": added} if self.z_loss else {}
+        return settled((total, {"z_loss": added} if self.z_loss else {}), model, ledger)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from danlu.model.transformer import Transformer
 from danlu.objectives.linear_loss import cross_entropy_and_z, log_probabilities
 from danlu.objectives.objective import Metrics
+from danlu.objectives.routing import ledger_of, settled
 from danlu.tokens.batches import Batch
 
 
@@ -27,7 +28,9 @@ class NextToken:
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Metrics]:
         """Only positions with a weight reach the output layer."""
         assert isinstance(model, Transformer)
-        return self.from_hidden(model, model.hidden(batch.ids, batch.segments), batch)
+        ledger = ledger_of(model, predicting(batch.mask))
+        hidden = model.hidden(batch.ids, batch.segments, ledger=ledger)
+        return settled(self.from_hidden(model, hidden, batch), model, ledger)
 
     def from_hidden(self, model: Transformer, hidden: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
         """The loss sum once the model has run. hidden: [B, T, D]."""
@@ -37,13 +40,18 @@ class NextToken:
         return total, {"z_loss": added} if self.z_loss else {}
 
 
+def predicting(mask: Tensor) -> Tensor:
+    """What the token after each position counts. [B, T] -> [B, T]."""
+    return nn.functional.pad(mask[:, 1:], (0, 1))
+
+
 def output_of(model: Transformer) -> dict[str, Any]:
     """What the output layer does beside its product: bias, cap and scale, as the losses of `linear_loss` take them."""
-    head, config = getattr(model, "head_bias", None), model.config
+    config = model.config
     return {
-        "bias": None if head is None else head.bias,
-        "cap": getattr(config, "logit_cap", 0.0),
-        "scale": getattr(config, "logit_scale", 1.0),
+        "bias": model.head_bias.bias if config.head_bias else None,
+        "cap": config.logit_cap,
+        "scale": config.logit_scale,
     }
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from danlu.model.config import Activation, ModelConfig, Norm, Place, Position, Scaling
+from danlu.model.kinds import Experts, StateSpace
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,15 @@ class Shape:
     """Each block reads a learned mixture of the stream and of the embedding that it began as."""
     dropout: float | None = None
     """Share of the embedding's and of each layer's output that is dropped in training."""
+    experts: Experts | None = None
+    """Mixtures of experts instead of feed-forward layers."""
+    state_space: StateSpace | None = None
+    """Mamba-2 layers instead of attention, or between layers of it."""
 
     def apply(self, config: ModelConfig) -> ModelConfig:
         """``config`` with the values that are set; unset heads follow the width."""
-        given = {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        given = {name: value for name, value in values.items() if value is not None}
         if "width" in given and "heads" not in given:
             given["heads"] = max(given["width"] // given.get("head_width", config.head_width), 1)
         if "heads" in given and "kv_heads" not in given:

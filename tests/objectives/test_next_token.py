@@ -5,6 +5,7 @@ import torch
 from conftest import Tiny
 from torch import Tensor
 
+from danlu.model.kinds import Experts
 from danlu.model.transformer import Transformer
 from danlu.objectives.next_token import NextToken, sequence_log_probabilities
 from danlu.tokens.batches import Batch
@@ -126,23 +127,12 @@ def test_the_log_probability_of_a_row(tiny: Tiny) -> None:
     assert found[3] == 0
 
 
-def with_output(model: Transformer, **config: float) -> Transformer:
-    """A model whose config says more of its output layer, and which has a bias there."""
-    for name, value in config.items():
-        object.__setattr__(model.config, name, value)
-    head = torch.nn.Module()
-    head.bias = torch.nn.Parameter(torch.linspace(-1, 1, 61))
-    model.head_bias = head
-    return model
-
-
 def test_what_the_output_layer_does_is_in_the_loss(tiny: Tiny) -> None:
     """Bias, scale and soft cap, for the loss and for the log-probabilities of rows."""
     data = batch()
     plain = NextToken()(tiny(), data)[0]
-    model = with_output(tiny(), logit_cap=2.0, logit_scale=0.5)
-    logits = model.hidden(data.ids, data.segments) @ model.output_weight.t() + torch.linspace(-1, 1, 61)
-    logp = torch.log_softmax(2 * torch.tanh(logits * 0.5 / 2), dim=-1)[:, :-1]
+    model = tiny(logit_cap=2.0, logit_scale=0.5, head_bias=True)
+    logp = torch.log_softmax(model(data.ids, data.segments), dim=-1)[:, :-1]
     rows = (logp.gather(2, data.ids[:, 1:, None])[..., 0] * data.mask[:, 1:]).sum(1)
     found = NextToken()(model, data)[0]
     torch.testing.assert_close(found, -rows.sum(), rtol=1e-5, atol=1e-4)
@@ -163,3 +153,21 @@ def test_a_z_loss_is_added_and_told_apart(tiny: Tiny) -> None:
     torch.testing.assert_close(metrics["z_loss"], added.detach())
     assert nothing == {}
     assert not metrics["z_loss"].requires_grad
+
+
+def test_routers_of_experts_learn_by_losses_of_their_own(tiny: Tiny) -> None:
+    """The value stays the cross-entropy; the router's gradient is another; evaluation writes nothing down."""
+    data, found = batch(), []
+    for balance in (0.0, 0.5):
+        model = tiny(experts=Experts(4, 2, 16, balance=balance, router_z=0.1))
+        loss, metrics = NextToken()(model, data)
+        loss.backward()
+        routers = [p.grad for name, p in model.named_parameters() if "router" in name]
+        found.append((loss.detach(), torch.cat([g.flatten() for g in routers if g is not None])))
+        assert set(metrics) == {"balance", "router_z"}
+        with torch.no_grad():
+            again, nothing = NextToken()(model, data)
+        assert nothing == {}
+        torch.testing.assert_close(again, loss.detach(), rtol=1e-5, atol=1e-4)
+    assert torch.equal(found[0][0], found[1][0])
+    assert not torch.allclose(found[0][1], found[1][1])

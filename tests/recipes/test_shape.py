@@ -9,6 +9,7 @@ import pytest
 
 from danlu.model import config as model_config
 from danlu.model.config import ModelConfig
+from danlu.model.kinds import Experts, StateSpace
 from danlu.recipes import shape as recipe_shape
 from danlu.recipes.shape import Shape
 from danlu.recipes.sizes import sized
@@ -31,7 +32,7 @@ def test_every_switch_is_there_with_its_type_and_its_sentence() -> None:
     model, recipe = documented(model_config, "ModelConfig"), documented(recipe_shape, "Shape")
     assert {k: v for k, v in model.items() if k not in DERIVED} == recipe
     types, optional = typing.get_type_hints(ModelConfig), typing.get_type_hints(Shape)
-    assert {name: types[name] | None for name in recipe} == optional
+    assert {name: types[name] | None for name in recipe} == optional  # X | None | None is X | None
     assert Shape() == Shape(**dict.fromkeys(recipe))  # unset, all of them
 
 
@@ -42,7 +43,8 @@ def test_every_switch_is_there_with_its_type_and_its_sentence() -> None:
     ("causal", False), ("window", 7), ("qk_norm", True), ("attention_scale", 0.3), ("attention_cap", 9.0),
     ("tied", True), ("bias", True), ("qkv_bias", True), ("embedding_multiplier", 2.0), ("head_transform", True),
     ("head_bias", True), ("logit_scale", 0.5), ("logit_cap", 15.0), ("value_embeddings", True),
-    ("residual_scalars", True), ("dropout", 0.1),
+    ("residual_scalars", True), ("dropout", 0.1), ("experts", Experts(4, 2, 64)),
+    ("state_space", StateSpace(state=16, attention_every=2)),
 ])  # fmt: skip
 def test_a_switch_that_is_set_is_the_models(name: str, value: object) -> None:
     derived = sized("10M", 8000, 64)
