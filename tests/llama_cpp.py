@@ -1,6 +1,6 @@
 """What llama.cpp computes, written out plainly in NumPy and Python: the reference for the import of its files.
 
-Shared by the tests and by ``bench/gguf.py``. Nothing here is Danlu's: the forward pass turns neighbours (2i, 2i + 1)
+Shared by the tests and by ``bench/gguf_import.py``. Nothing here is Danlu's: the forward pass turns neighbours (2i, 2i + 1)
 of the rows as they lie in the file; the tokenizers do the merging that ``llama-vocab.cpp`` does, one pair at a
 time. Slow, and meant to be read.
 """

@@ -32,7 +32,7 @@ RIVER = (
     ),
     Room(
         "tokens",
-        4600,
+        4900,
         "documents → ids → batches",
         "tokenizer training, the one chat renderer, shards, packing, batches",
     ),

@@ -19,6 +19,7 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from danlu.base.errors import UserError
 from danlu.model.gguf import COPY_AGAIN, Gguf
+from danlu.tokens.extending.extend import LETTERS
 from danlu.tokens.marks import mark_answers
 from danlu.tokens.tokenizer import TURN_ENDS, Tokenizer
 
@@ -161,7 +162,7 @@ def _byte_level(vocabulary: Vocabulary) -> tuple[Any, list[str], bool]:
     letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False, trim_offsets=False)
     core.pre_tokenizer = pre_tokenizers.Sequence([*splits, letters])
     core.decoder = decoders.ByteLevel()
-    absent = [f"{byte:02X}" for byte, letter in byte_letters().items() if letter not in ids and byte not in NEVER]
+    absent = [f"{byte:02X}" for letter, byte in LETTERS.items() if letter not in ids and byte not in NEVER]
     if absent:
         # The same in llama.cpp and transformers: such a byte is left out without a word.
         notes.append(f"{len(absent)} bytes have no token ({' '.join(absent)}): characters that need them are lost")
@@ -173,13 +174,6 @@ def _pair(merge: str, ids: dict[str, int], file: Gguf) -> tuple[str, str]:
     if left not in ids or right not in ids or left + right not in ids:
         raise UserError(f"merge {merge!r} is not of tokens of the vocabulary", where=file.path, remedy=COPY_AGAIN)
     return left, right
-
-
-def byte_letters() -> dict[int, str]:
-    """The letter by which GPT-2 spells each byte: itself where it can be seen, else the next from U+0100."""
-    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    hidden = [byte for byte in range(256) if byte not in seen]
-    return {byte: chr(byte) for byte in seen} | {byte: chr(256 + i) for i, byte in enumerate(hidden)}
 
 
 def _sentencepiece(vocabulary: Vocabulary, unknown: int | None) -> tuple[Any, list[str], bool]:

@@ -138,6 +138,10 @@ def find_tables(path: Path, config: dict[str, Any]) -> Found:
     tables = [t for t in tensors if len(t.shape) == 2 and t.shape[0] == rows]
     source = next((t for end in INPUTS for t in tables if _ends(t.name, end)), None)
     if source is None:
+        other = next((t for end in INPUTS for t in tensors if len(t.shape) == 2 and _ends(t.name, end)), None)
+        if other is not None:
+            what = f"config.json says {rows} ids, and {other.name} has {other.shape[0]} rows"
+            raise UserError(what, where=path, remedy="The files are not of one model: copy them again")
         what = f"no embedding of {rows} rows, as config.json says, was found"
         raise UserError(what, where=path, remedy=f"Looked for tensors that end in {', '.join(INPUTS)}")
     output = next((t for end in OUTPUTS for t in tables if _ends(t.name, end) and t != source), None)

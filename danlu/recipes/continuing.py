@@ -22,18 +22,25 @@ from danlu.model.transformer import Transformer
 from danlu.recipes.pretrain import Pretrain
 from danlu.recipes.training import check_length
 from danlu.tokens.batches import PackedBatches, Source
+from danlu.tokens.extending import note
 from danlu.tokens.mixture import MixedBatches, Mixture, Tokens
 from danlu.tokens.pack import Items, ShardItems
 from danlu.tokens.shards import Shards
 from danlu.tokens.tokenizer import Tokenizer
 from danlu.train.settings import Phase, TrainSettings
 
-EXTENSION = "extension.json"
 FIRST_SHARE = 0.1  # of the steps, for the new rows and then for the embeddings, where a vocabulary was extended
 NAMES = {"new rows": "the new rows", "embeddings": "the embeddings", "all": "everything"}
 
 
-def same_tokenizer(tokenizer: Tokenizer, model: Path, data: Path, prepare: Callable[[Tokenizer], Tokenizer]) -> None:
+def unchanged(tokenizer: Tokenizer) -> Tokenizer:
+    """As it is."""
+    return tokenizer
+
+
+def same_tokenizer(
+    tokenizer: Tokenizer, model: Path, data: Path, prepare: Callable[[Tokenizer], Tokenizer] = unchanged
+) -> None:
     """Shards of another tokenizer hold ids that mean something else to the model.
 
     ``prepare`` is what the run does to a tokenizer, so that a mask token makes no difference.
@@ -50,17 +57,9 @@ def same_tokenizer(tokenizer: Tokenizer, model: Path, data: Path, prepare: Calla
 def first_row(recipe: Pretrain, config: ModelConfig) -> int | None:
     """The first row of new tokens: what the recipe says, or what the extension left in the model's directory."""
     assert recipe.from_model is not None
-    file, found = recipe.from_model / EXTENSION, recipe.new_rows_from
-    if found is None and file.exists():
-        try:
-            found = int(json.loads(file.read_text(encoding="utf-8"))["old_vocab"])
-        except (ValueError, KeyError, TypeError) as error:
-            remedy = "Give --new-rows-from, or extend the model again"
-            raise UserError(f"does not say which rows are new ({error!r})", where=file, remedy=remedy) from None
-    if found is not None and not 0 < found <= config.vocab_size:
-        what = f"the new rows cannot begin at {found}: the model has {config.vocab_size}"
-        raise UserError(what, where="recipe: new_rows_from" if recipe.new_rows_from is not None else file)
-    return None if found == config.vocab_size else found
+    if recipe.new_rows_from is None:
+        return note.first_new_row(recipe.from_model, config.vocab_size)
+    return note.checked(recipe.new_rows_from, config.vocab_size, "recipe: new_rows_from")
 
 
 def settings(recipe: Pretrain, config: ModelConfig, steps: int) -> TrainSettings:

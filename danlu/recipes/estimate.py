@@ -30,7 +30,7 @@ def estimate(
     dtype = torch_dtype(pick_precision(trainer.precision, device))
     rate = SHARE * matmul_flops(dtype, kind=device.type)
     text, chats = size_of(given), size_of(dialogues)
-    config = trainer.shape.apply(sized(trainer.size, vocabulary, trainer.length))
+    config = trainer.shape.apply(sized(trainer.about, vocabulary, trainer.length))
     steps = trainer.steps(int(text / BYTES_PER_TOKEN))
     tokens = steps * trainer.rows * trainer.length
     cost = config.flops_per_token(trainer.length) / rate

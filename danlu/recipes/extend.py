@@ -25,13 +25,13 @@ from danlu.recipes.corpus import Corpus
 from danlu.recipes.tokenize import stage
 from danlu.tokens.extending.extend import Extension, Limits, core_of, extend, kind_of, size_of, with_special
 from danlu.tokens.extending.extend_sentencepiece import MODEL
+from danlu.tokens.extending.note import EXTENSION
 
 if TYPE_CHECKING:
     from danlu.model.grow import Found, Rows, Tensor
 
 STAGE = "extend"
 TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
-NOTE = "extension.json"  # says which rows are new to what trains the model on, first of all those
 # What is taken over as it is; weights and the files of the tokenizer are written anew
 KEPT = ("generation_config.json", "special_tokens_map.json", "chat_template.jinja", "LICENSE", "LICENSE.txt", "NOTICE")
 MEASURED_BYTES = 1_000_000  # of the validation side
@@ -103,7 +103,11 @@ def sources(recipe: Extend) -> dict[str, Path]:
 def run(recipe: Extend, *, fresh: bool = False) -> Artifact:
     """Write the extended model; a run that bad input ended leaves nothing behind."""
     from danlu.model.grow import check_whole, find_tables, grow, new_size
+    from danlu.model.hub import is_adapter
 
+    if is_adapter(recipe.model):
+        remedy = f"Merge it into its base first: danlu merge {recipe.model} --out DIR"
+        raise UserError("holds an adapter, whose rows are its base's", where=recipe.model, remedy=remedy)
     config = _json(existing(recipe.model / "config.json", remedy="Give a model directory"))
     data, proto = read_tokenizer(recipe.model)
     found = find_tables(recipe.model, config)
@@ -123,7 +127,7 @@ def run(recipe: Extend, *, fresh: bool = False) -> Artifact:
         size = grow(recipe.model, recipe.out, found, wanted, ids, fill)
         _write(recipe.out / "config.json", resized(config, rows, wanted))
         write_tokenizer(recipe, made, proto)
-        _write(recipe.out / NOTE, {"old_vocab": ids, "added": len(made.pieces), "init": recipe.init})
+        _write(recipe.out / EXTENSION, {"old_vocab": ids, "added": len(made.pieces), "init": recipe.init})
         say(f"  {len(made.pieces)} pieces added to {ids}; {made.existing} candidates were pieces already")
         say(f"  {rows} rows became {wanted}, initialised by {recipe.init}")
         return {"vocab_size": ids + len(made.pieces), "added": len(made.pieces), "existing": made.existing,
@@ -198,7 +202,8 @@ def learn(
             data, learned, recipe.limits
         )  # fmt: skip
         if not made.pieces:
-            raise UserError("no new piece was found in the corpus", where=", ".join(recipe.corpus),
+            there = f" (candidates that are pieces already: {made.existing})" if made.existing else ""
+            raise UserError(f"no new piece was found in the corpus{there}", where=", ".join(recipe.corpus),
                             remedy="Give more text, or a lower --min-count")  # fmt: skip
     made = made._replace(pieces=[*special, *made.pieces])
     if not measured:

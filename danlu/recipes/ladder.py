@@ -129,7 +129,7 @@ class Rung:
         tokens = recipe.steps(0) * recipe.rows * recipe.length
         numbers = (self.config.parameters(), self.config.matrix_parameters())
         flops = self.config.flops_per_token(recipe.length) * tokens
-        return Run(self.name, recipe.size, self.ratio, recipe.seed, *numbers, tokens, flops)
+        return Run(self.name, recipe.about, self.ratio, recipe.seed, *numbers, tokens, flops)
 
     def trained(self) -> "Run":
         """With the loss of the last measurement on held-out documents."""

@@ -8,7 +8,7 @@ with the adapter beside it.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import tyro
 
@@ -18,7 +18,12 @@ from danlu.base.errors import UserError
 from danlu.base.progress import say
 from danlu.base.recipe import UNCHANGING
 
+if TYPE_CHECKING:
+    from danlu.model.transformer import Transformer
+    from danlu.tokens.tokenizer import Tokenizer
+
 STAGE = "merge"
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Merge:
     adapter's configuration names."""
     out: Path = field(default=Path("runs/merged"), metadata=UNCHANGING)
     """The directory to write."""
-    tolerance: float = 1e-3
+    tolerance: float = TOLERANCE
     """The largest difference of a logit that is let pass; 1e-4 was measured for SmolLM2-135M in float32."""
 
     def __post_init__(self) -> None:
@@ -53,31 +58,48 @@ def sources(recipe: Merge) -> dict[str, Path]:
 def run(recipe: Merge, *, fresh: bool = False) -> Artifact:
     """Write the merged model; nothing is written if it differs from the unmerged by more than the tolerance."""
     from danlu.base.files import existing
-    from danlu.model.adapters.loading import open_adapter
-    from danlu.model.adapters.merging import MEASURED, largest_difference, logits_on_samples, merge
-    from danlu.recipes.training import check_vocabulary, save_chat_model, tokenizer_home
-    from danlu.tokens.tokenizer import Tokenizer
+    from danlu.recipes.training import save_chat_model
 
     existing(recipe.adapter, remedy="Give what 'danlu sft --method lora' or peft wrote")
     inputs = sources(recipe)
-    model = open_adapter(recipe.adapter, inputs["base"])
-    home = recipe.adapter if (recipe.adapter / "tokenizer.json").is_file() else tokenizer_home(inputs["base"])
+    made = merged(recipe.adapter, inputs["base"], recipe.tolerance)
+    draft = artifact.begin(recipe.out, STAGE, recipe, inputs, fresh=fresh)
+    save_chat_model(made.model, made.tokenizer, recipe.out)
+    draft.metrics = made.metrics
+    return draft.finish()
+
+
+class Merged(NamedTuple):
+    """One model, its tokenizer, and what merging moved."""
+
+    model: "Transformer"
+    tokenizer: "Tokenizer"
+    metrics: dict[str, Any]
+
+
+def merged(adapter: Path, base: Path, tolerance: float = TOLERANCE) -> Merged:
+    """An adapter made one with its base; a `UserError` if a logit moves by more than the tolerance."""
+    from danlu.model.adapters.loading import open_adapter
+    from danlu.model.adapters.merging import MEASURED, largest_difference, logits_on_samples, merge
+    from danlu.recipes.training import check_vocabulary, tokenizer_home
+    from danlu.tokens.tokenizer import Tokenizer
+
+    model = open_adapter(adapter, base)
+    home = adapter if (adapter / "tokenizer.json").is_file() else tokenizer_home(base)
     tokenizer = Tokenizer.load(home)
     check_vocabulary(model, tokenizer, home)
     before = logits_on_samples(model)
     difference = largest_difference(before, logits_on_samples(merge(model)))
     say(f"  the largest of {before.numel():,} logits' differences, merged against unmerged: {difference:.2g}")
-    if not difference <= recipe.tolerance:  # so that what is not a number is refused too
+    if not difference <= tolerance:  # so that what is not a number is refused too
         raise UserError(
-            f"merging moves a logit by {difference:.2g}, and {recipe.tolerance:g} is let pass",
-            where=recipe.adapter,
-            remedy="Use it unmerged, or raise --tolerance",
+            f"merging moves a logit by {difference:.2g}, and {tolerance:g} is let pass",
+            where=adapter,
+            remedy="Use it unmerged, or raise --tolerance of 'danlu merge'",
         )
-    draft = artifact.begin(recipe.out, STAGE, recipe, inputs, fresh=fresh)
-    save_chat_model(model, tokenizer, recipe.out)
-    draft.metrics = {
+    metrics = {
         "largest_difference": difference,
         "measured_tokens": MEASURED[0] * min(MEASURED[1], model.config.max_length),
         "parameters": model.config.parameters(),
     }
-    return draft.finish()
+    return Merged(model, tokenizer, metrics)

@@ -56,8 +56,8 @@ class Pretrain(Training):
     """The directory to write."""
     from_model: Annotated[Path | None, tyro.conf.arg(name="from")] = field(default=None, metadata=UNCHANGING)
     """A model directory of the Llama family to train on, with its tokenizer; its shape is its own."""
-    size: str = SIZE
-    """About how many parameters; depth, width and the rest follow."""
+    size: str | None = None
+    """About how many parameters, 10M if unset; depth, width and the rest follow."""
     shape: Shape = Shape()
     """Overrides of the derived shape."""
     new_rows_from: int | None = None
@@ -101,7 +101,7 @@ class Pretrain(Training):
             raise UserError(f"batch_tokens {self.batch_tokens} must hold at least one sequence of {self.length}")
         if self.tokens != "0":
             parse_count(self.tokens, "tokens")
-        parse_count(self.size)
+        parse_count(self.about)
         self._check_continuing()
         self._check_objective()
 
@@ -124,7 +124,7 @@ class Pretrain(Training):
             unset: dict[str, Any] = {"new_rows_from": None, "stages": Stages(), "rewarm": REWARM, "replay": None}
             what, remedy = "only a model that there is can be trained on", "Give --from"
         else:
-            unset = {"size": SIZE, "shape": Shape()}
+            unset = {"size": None, "shape": Shape()}
             what, remedy = f"the model at {self.from_model} has its own", "Leave it out, or --from"
         for key, value in unset.items():
             if getattr(self, key) != value:
@@ -139,6 +139,11 @@ class Pretrain(Training):
             raise UserError(f"must be above 0 and below 1, found {self.replay_share}", where="recipe: replay_share")
         if self.replay is None and self.replay_share != REPLAY_SHARE:
             raise UserError("there is nothing to replay", where="recipe: replay_share", remedy="Give --replay")
+
+    @property
+    def about(self) -> str:
+        """The size of a new model."""
+        return SIZE if self.size is None else self.size
 
     @property
     def rows(self) -> int:
@@ -173,7 +178,7 @@ def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     steps = recipe.steps(data.tokens)
     if recipe.from_model is None:
         tokenizer = learning.prepared(recipe, tokenizer)
-        derived = replace(sized(recipe.size, tokenizer.vocab_size, recipe.length), causal=recipe.objective == "causal")
+        derived = replace(sized(recipe.about, tokenizer.vocab_size, recipe.length), causal=recipe.objective == "causal")
         config, settings = recipe.shape.apply(derived), recipe.settings(steps)
     else:
         for path in (recipe.data, *([recipe.replay] if recipe.replay else [])):

@@ -1,4 +1,8 @@
-"""The last model of a chain, under a name that does not depend on which stages there were."""
+"""The last model of a chain, under a name that does not depend on which stages there were.
+
+It is a whole model, whatever trained it: an adapter is merged into its base, so that what the card says is true of it
+and vLLM or llama.cpp's converter open it.
+"""
 
 import os
 import shutil
@@ -16,7 +20,7 @@ FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_c
 
 @dataclass(frozen=True)
 class Publish:
-    """Put a finished model where it is found: its Hugging Face files and a card."""
+    """Put a finished model where it is found: its Hugging Face files and a card; an adapter is merged into its base."""
 
     model: Path = field(metadata=UNCHANGING)
     """The directory of the stage that trained it."""
@@ -26,13 +30,32 @@ class Publish:
 
 def sources(recipe: Publish) -> dict[str, Path]:
     """What the stage reads."""
-    return {"model": recipe.model}
+    from danlu.model.adapters.loading import base_of
+    from danlu.model.hub import is_adapter
+
+    return {"model": recipe.model} | ({"base": base_of(recipe.model)} if is_adapter(recipe.model) else {})
 
 
 def run(recipe: Publish, *, fresh: bool = False) -> Artifact:
-    """Link (or copy) the files and write the card."""
-    trained = artifact.load(recipe.model)
-    draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
+    """Link (or copy) the files, or write the merged ones, and the card."""
+    from danlu.recipes.merge import merged
+    from danlu.recipes.training import save_chat_model
+
+    trained, inputs = artifact.load(recipe.model), sources(recipe)
+    made = merged(recipe.model, inputs["base"]) if "base" in inputs else None
+    draft = artifact.begin(recipe.out, STAGE, recipe, inputs, fresh=fresh)
+    draft.metrics = {"parameters": trained.metrics.get("parameters"), "trained_by": trained.stage}
+    if made is None:
+        _link(recipe)
+    else:
+        save_chat_model(made.model, made.tokenizer, recipe.out)
+        draft.metrics["largest_difference"] = made.metrics["largest_difference"]
+    write_text(recipe.out / "README.md", card(trained))
+    return draft.finish()
+
+
+def _link(recipe: Publish) -> None:
+    """The files as they are."""
     weights = sorted(path.name for path in recipe.model.glob("*.safetensors*"))
     for name in (*FILES, *weights):
         target = recipe.out / name
@@ -41,9 +64,6 @@ def run(recipe: Publish, *, fresh: bool = False) -> Artifact:
             os.link(existing(recipe.model / name), target)
         except OSError:  # another file system, or one without links
             shutil.copyfile(recipe.model / name, target)
-    write_text(recipe.out / "README.md", card(trained))
-    draft.metrics = {"parameters": trained.metrics.get("parameters"), "trained_by": trained.stage}
-    return draft.finish()
 
 
 def card(trained: Artifact) -> str:

@@ -109,7 +109,7 @@ def drawn(corpus: Corpus, limit: int) -> list[Document]:
     held_out = corpus.clean and not corpus.raw and next(corpus.documents("validation"), None) is not None
     side: Side | None = "validation" if held_out else None
     total = sum(document.bytes for document in corpus.documents(side))
-    documents = [document for document in sample(corpus.documents(side), total, limit) if document.text]
+    documents = [document for document in sample(corpus.documents(side), total, limit) if document.text.strip()]
     if not documents:
         raise UserError("the corpus holds no text", where=", ".join(corpus.given), remedy="Check the files")
     return documents

@@ -1,6 +1,5 @@
 """Tokenizers out of GGUF files: the ids are llama.cpp's, text comes back, and nothing typed is a control piece."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,12 @@ from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
 from danlu.model.gguf import read_gguf
-from danlu.model.gguf_tokenizer import byte_letters, tokenizer_of
+from danlu.model.gguf_tokenizer import tokenizer_of
 from danlu.tokens.chat import check_template, render
+from danlu.tokens.extending.extend import LETTERS
 from danlu.tokens.tokenizer import Tokenizer
 
+LETTER_OF = {byte: letter for letter, byte in LETTERS.items()}
 VARIED = [
     *gguf_files.TEXTS[:3],
     "",
@@ -56,14 +57,13 @@ def letters() -> dict[str, Any]:
 
 def reference(keys: dict[str, Any], text: str, *expressions: str) -> list[int]:
     """Ids by the plain merging of `llama_cpp`; ``expressions`` cut one after the other, as in llama.cpp."""
-    spelled = byte_letters()
     words = [text]
     for expression in expressions:
         cut = tokenizers.pre_tokenizers.Split(tokenizers.Regex(expression), "isolated")
         words = [part for word in words for part, _ in cut.pre_tokenize_str(word)]
     ids = {piece: i for i, piece in enumerate(keys["tokenizer.ggml.tokens"])}
     ranks = {tuple(merge.split(" ")): i for i, merge in enumerate(keys["tokenizer.ggml.merges"])}
-    return llama_cpp.byte_pairs(["".join(spelled[b] for b in word.encode()) for word in words], ids, ranks)  # type: ignore[arg-type]
+    return llama_cpp.byte_pairs(["".join(LETTER_OF[b] for b in word.encode()) for word in words], ids, ranks)  # type: ignore[arg-type]
 
 
 GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -133,8 +133,8 @@ def test_every_way_of_cutting_gives_text_back(letters: dict[str, Any], tmp_path:
 
 
 def test_bytes_without_a_token_are_named(letters: dict[str, Any], tmp_path: Path) -> None:
-    tokens = [piece if piece != byte_letters()[0x1D] else "[unused]" for piece in letters["tokenizer.ggml.tokens"]]
-    tokens = [piece if piece != byte_letters()[0xFF] else "[never]" for piece in tokens]  # in no UTF-8 text
+    tokens = [piece if piece != LETTER_OF[0x1D] else "[unused]" for piece in letters["tokenizer.ggml.tokens"]]
+    tokens = [piece if piece != LETTER_OF[0xFF] else "[never]" for piece in tokens]  # in no UTF-8 text
     tokenizer, notes = rebuilt(tmp_path, letters, tokens=tokens)
     assert notes == ["1 bytes have no token (1D): characters that need them are lost"]
     assert tokenizer.decode(tokenizer.encode("a\x1db")) == "ab"
@@ -281,12 +281,3 @@ def test_more_tokens_than_rows(letters: dict[str, Any], tmp_path: Path) -> None:
     file = read_gguf(gguf_files.write(tmp_path / "a.gguf", tensors, letters))
     with pytest.raises(UserError, match="there are 400 tokens and 97 rows in the embedding"):
         tokenizer_of(file)
-
-
-def test_the_spelling_of_bytes_is_gpt2s() -> None:
-    found = byte_letters()
-    assert sorted(found) == list(range(256))
-    assert max(Counter(found.values()).values()) == 1
-    assert set(found.values()) == set(tokenizers.pre_tokenizers.ByteLevel.alphabet())
-    assert found[0x20] == "Ġ"
-    assert found[0x0A] == "Ċ"

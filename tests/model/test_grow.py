@@ -168,8 +168,11 @@ def test_sizes(ids: int, multiple: int, rows: int) -> None:
 
 def test_what_cannot_be_grown(tmp_path: Path) -> None:
     path = save(tensors(), tmp_path / "old")
-    with pytest.raises(UserError, match=r"no embedding of 99 rows, as config\.json says, was found\. Looked for"):
+    with pytest.raises(UserError, match=rf"config\.json says 99 ids, and model\.embed_tokens\.weight has {OLD} rows"):
         find_tables(path, CONFIG | {"vocab_size": 99})
+    other = save({"table": torch.zeros(OLD, WIDTH)}, tmp_path / "other")
+    with pytest.raises(UserError, match=rf"no embedding of {OLD} rows, as config\.json says, was found\. Looked for"):
+        find_tables(other, CONFIG)
     save({"model.embed_tokens.weight": torch.zeros(OLD, WIDTH, dtype=torch.int8)}, tmp_path / "old")
     with pytest.raises(UserError, match=r"tensor model\.embed_tokens\.weight is I8, which cannot be extended"):
         find_tables(path, CONFIG)

@@ -10,7 +10,7 @@ from danlu.base import artifact, recipe
 from danlu.base.errors import UserError
 from danlu.recipes import chain
 from danlu.recipes.chain import Chain
-from tests.recipes.conftest import small_chain
+from tests.recipes.conftest import TUNING, small_chain
 
 STAGES = ["clean", "tokenizer", "tokens", "pretrain", "sft", "dpo", "evaluation", "model"]
 
@@ -90,6 +90,37 @@ def test_changed_data_says_which(world: Path, copy: Path, tmp_path: Path, capsys
     more.write_text("".join(lines[:-5]), encoding="utf-8")
     node = next(n for n in chain.nodes(small_chain(world, copy, chats=(str(more),))) if n.name == "sft")
     assert (node.reason() or "").startswith(("input changed", "recipe changed"))
+
+
+def test_a_chain_that_ends_in_an_adapter_leaves_a_whole_model(
+    world: Path, copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from danlu.model.hub import load_model
+    from danlu.tokens.tokenizer import Tokenizer
+
+    tuning = [text for text in TUNING if not text.startswith("dpo")]
+    given = {"preferences": (), "set": (*tuning, "clean.validation_share=0.1", "sft.method=lora", "sft.epochs=1")}
+    chain.run(small_chain(world, copy, **given))
+    said = capsys.readouterr().err
+    assert ran(said) == ["sft", "evaluation", "model"]
+    assert "learning rate 0.004, that of --method lora" in said
+    assert (copy / "sft" / "adapter_config.json").is_file()
+    made = artifact.load(copy / "model", "model")
+    made.verify()
+    assert set(made.manifest["inputs"]) == {"model", "base"}
+    assert 0 < made.metrics["largest_difference"] < 1e-4
+    ids = torch.tensor([Tokenizer.load(made.path).encode("Anna likes tea.")])
+    with torch.no_grad():
+        wanted, found = (load_model(path)(ids) for path in (copy / "sft", made.path))
+        base, theirs = load_model(copy / "pretrain")(ids), AutoModelForCausalLM.from_pretrained(made.path)(ids).logits
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
+    torch.testing.assert_close(theirs, wanted, rtol=0, atol=1e-4)
+    assert float((wanted - base).abs().max()) > 1e-2
+    chain.run(small_chain(world, copy, **given))
+    assert ran(capsys.readouterr().err) == []
 
 
 def test_stages_without_data_are_left_out(world: Path, tmp_path: Path) -> None:

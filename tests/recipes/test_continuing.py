@@ -15,13 +15,14 @@ from danlu.cli import read
 from danlu.model.hub import load_model, read_config
 from danlu.recipes import clean, continuing, tokenize
 from danlu.recipes.clean import Clean
-from danlu.recipes.continuing import EXTENSION, batches, windows_of
+from danlu.recipes.continuing import batches, windows_of
 from danlu.recipes.mix import Mix, open_training
 from danlu.recipes.mix import run as mix
 from danlu.recipes.pretrain import Pretrain, Stages, run
 from danlu.recipes.shape import Shape
 from danlu.recipes.tokenize import Tokenize
 from danlu.tokens.batches import Batch
+from danlu.tokens.extending.note import EXTENSION
 from danlu.tokens.mixture import MixedBatches
 from danlu.tokens.tokenizer import Tokenizer
 from danlu.tokens.training.train import train_bpe
@@ -202,6 +203,7 @@ def test_a_stopped_run_ends_where_an_undisturbed_one_does(
     ("changes", "message"),
     [
         ({"size": "20M"}, "recipe: size: the model at .* has its own. Leave it out, or --from"),
+        ({"size": "10M"}, "recipe: size: the model at .* has its own"),  # what a new model has, said all the same
         ({"shape": Shape(layers=3)}, "recipe: shape: the model at .* has its own"),
         ({"from_model": None, "replay": Path("x")}, "recipe: replay: only a model that there is .*run 'danlu mix'"),
         ({"from_model": None, "new_rows_from": 3}, "recipe: new_rows_from: only a model that there is"),

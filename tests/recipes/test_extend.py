@@ -308,6 +308,26 @@ def test_a_model_directory_that_is_not_one(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_corpus_whose_pieces_exist_is_told(model: Path, tmp_path: Path) -> None:
+    data, _ = read_tokenizer(model)
+    data["model"]["vocab"]["Ã©"] = max(data["model"]["vocab"].values()) + 1  # é, which no merge makes
+    (tmp_path / "a.txt").write_text("é é é\n" * 20, encoding="utf-8")
+    path = broken(model, tmp_path, tokenizer_json=json.dumps(data))
+    with pytest.raises(UserError, match=r"no new piece was found .*\(candidates that are pieces already: 1\)\. Give"):
+        run(Extend(path, (str(tmp_path / "a.txt"),), tmp_path / "out", longest=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_is_to_be_merged_first(corpus: str, tmp_path: Path) -> None:
+    """It holds no tables, and an extension of its base alone would not be what was trained."""
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text("{}")
+    with pytest.raises(UserError, match=r"holds an adapter.*Merge it into its base first: danlu merge .*adapter --out"):
+        run(Extend(adapter, (corpus,), tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

@@ -17,7 +17,6 @@ from danlu.base.errors import UserError
 from danlu.cli import read
 from danlu.model.adapters.files import CONFIG, WEIGHTS
 from danlu.model.adapters.loading import open_adapter
-from danlu.model.adapters.rows import EXTENSION
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import load_model
 from danlu.recipes import chat, extend
@@ -28,6 +27,7 @@ from danlu.recipes.sft import Sft
 from danlu.recipes.sft import run as sft
 from danlu.recipes.training import Machine, open_model
 from danlu.tokens.chat import render
+from danlu.tokens.extending.note import EXTENSION
 from danlu.tokens.tokenizer import Tokenizer
 
 CHINESE = ["话说天下大势，分久必合，合久必分。周末七国分争，并入于秦。及秦灭之后，楚、汉分争，又并入于汉。"] * 6

@@ -17,13 +17,13 @@ from danlu.base.recipe import load
 from danlu.cli import read
 from danlu.model.adapters.files import CONFIG, WEIGHTS, attach
 from danlu.model.adapters.loading import open_adapter
-from danlu.model.adapters.rows import EXTENSION
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import load_model
 from danlu.model.transformer import Transformer
 from danlu.recipes import evaluation, training
 from danlu.recipes.evaluation import Evaluate
-from danlu.recipes.sft import Sft, run
+from danlu.recipes.sft import RATES, Sft, TuningSettings, run
+from danlu.tokens.extending.note import EXTENSION
 from danlu.tokens.tokenizer import Tokenizer
 from danlu.train.hooks import Hook
 from danlu.train.loop import Loop
@@ -106,6 +106,25 @@ def test_the_command_line_says_it_too(made: Path, world: Path) -> None:
     words = ["--model", str(made), "--chats", str(world), "--method", "lora", "--lora.rank", "2"]
     found = read(Sft, "sft", [*words, "--lora.targets", "q_proj", "v_proj", "--lora.rslora", "--lora.no-new-rows"])
     assert found.lora == Lora(rank=2, targets=("q_proj", "v_proj"), rslora=True, new_rows=False)
+
+
+def test_each_method_has_a_learning_rate_of_its_own(
+    made: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rate(*words: str) -> float:
+        found: Sft = read(Sft, "sft", ["--model", str(made), "--chats", str(world), *words])
+        return found.settings(1).optimizer.lr
+
+    assert (rate(), rate("--method", "lora")) == (RATES["full"], RATES["lora"]) == (1e-3, 4e-3)
+    assert rate("--method", "lora", "--optimizer.lr", "1e-3") == rate("--optimizer.lr", "1e-3") == 1e-3
+    assert Sft(model=made, chats=("x",)).settings(1).optimizer == OptimizerSettings(lr=1e-3, weight_decay=0.0)
+    found = run(recipe(made, world, tmp_path / "out", epochs=0.2))
+    assert "learning rate 0.004, that of --method lora" in capsys.readouterr().err
+    assert found.metrics["learning_rate"] == 4e-3
+    assert max(row["lr"] for row in rows(found.path, "train")) <= 4e-3
+    for wrong in ({"lr": -1.0}, {"beta1": 2.0}):
+        with pytest.raises(UserError):
+            TuningSettings(**wrong)
 
 
 @pytest.mark.parametrize(

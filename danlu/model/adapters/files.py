@@ -26,10 +26,11 @@ from danlu.base.artifact import find
 from danlu.base.errors import UserError
 from danlu.base.files import existing, remove, sync, write_text
 from danlu.model.adapters.lora import adapted, add_lora, ends, hub_name, pattern_value, scale_of, short_names
-from danlu.model.adapters.rows import EXTENSION, first_new_row, open_rows, tables_of
+from danlu.model.adapters.rows import open_rows, tables_of
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import ADAPTER, DAMAGED, check_hash
 from danlu.model.transformer import Transformer
+from danlu.tokens.extending.note import EXTENSION, first_new_row
 
 CONFIG, WEIGHTS = ADAPTER, "adapter_model.safetensors"
 PREFIX, A, B, ROWS = "base_model.model.", ".lora_A.weight", ".lora_B.weight", ".token_adapter.trainable_tokens_delta"

@@ -11,10 +11,11 @@ from danlu.base.errors import UserError
 from danlu.base.progress import say
 from danlu.model.adapters.files import CONFIG, Saved, read_adapter, read_json
 from danlu.model.adapters.lora import LoraLinear, hub_name, linear_layers, put
-from danlu.model.adapters.rows import EXTENSION, grow_rows, tables_of
+from danlu.model.adapters.rows import grow_rows, tables_of
 from danlu.model.config import ModelConfig
 from danlu.model.hub import is_llama, llama_name, load_model, read_config
 from danlu.model.transformer import Transformer
+from danlu.tokens.extending.note import EXTENSION
 
 GIVE = "Give it with --base to 'danlu merge', or correct base_model_name_or_path in the adapter's configuration"
 

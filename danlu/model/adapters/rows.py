@@ -5,18 +5,13 @@ An adapter that was trained after a vocabulary was extended means nothing withou
 """
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from danlu.base.errors import UserError
 from danlu.model.linear import Linear
 from danlu.model.transformer import Transformer
-
-EXTENSION = "extension.json"  # what 'danlu tokenizer extend' notes: "old_vocab" is the first id that is new
 
 
 class _Whole(torch.autograd.Function):
@@ -91,18 +86,3 @@ def grow_rows(model: Transformer, rows: int) -> None:
     if not model.config.tied:
         model.head.out_features = rows
     model.config = dataclasses.replace(model.config, vocab_size=rows)
-
-
-def first_new_row(path: Path, rows: int) -> int | None:
-    """The first row that an extension added to the model in ``path``, or None if nothing says that one did."""
-    file = path / EXTENSION
-    if not file.is_file():
-        return None
-    try:
-        first = int(json.loads(file.read_text(encoding="utf-8"))["old_vocab"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"does not say which rows are new ({error!r})", where=file,
-                        remedy="Extend the model again") from None  # fmt: skip
-    if not 0 < first <= rows:
-        raise UserError(f"the new rows cannot begin at {first}: the model has {rows}", where=file)
-    return None if first == rows else first

@@ -19,7 +19,7 @@ LINE_FEED, MARK = 10, 0xFDD0
 NEVER = (
     0,
     MARK,
-)  # with U+0000 the library ends sentences, with a noncharacter `danlu.tokens.training.unigram` ends words
+)  # U+0000 is the end of a word to `danlu.tokens.training.likeliest`, the noncharacter to `unigram`
 # Unicode's White_Space, by which `tokenizers` cuts; Python counts four control characters as well.
 SPACES = tuple(chr(code) for code in range(0x3001) if chr(code).isspace() and not 0x1C <= code <= 0x1F)
 CONTROLS = [code for code in (*range(32), *range(127, 160), 0xFFFD) if chr(code) not in SPACES]

@@ -17,10 +17,10 @@ from danlu.base.errors import UserError
 from danlu.model.adapters.files import CONFIG, WEIGHTS, Adapter, attach, read_adapter, save_adapter
 from danlu.model.adapters.loading import open_adapter
 from danlu.model.adapters.lora import adapted
-from danlu.model.adapters.rows import EXTENSION
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import save_model
 from danlu.model.transformer import Transformer
+from danlu.tokens.extending.note import EXTENSION
 
 # Two libraries of others meet here, and one warns of what the other uses.
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")

@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 from danlu.base.errors import UserError
 from danlu.model.adapters.files import CONFIG, WEIGHTS, attach, save_adapter
 from danlu.model.adapters.loading import adapter_config, base_of, open_adapter
-from danlu.model.adapters.rows import EXTENSION, grow_rows
+from danlu.model.adapters.rows import grow_rows
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import is_adapter, load_model, read_config, save_model
 from danlu.model.transformer import Transformer
+from danlu.tokens.extending.note import EXTENSION
 
 OLD, SPARE, NEW = 58, 3, 70  # ids of the old tokenizer, rows that no id of it led to, rows now
 IDS = torch.arange(50, 70).view(2, 10)

@@ -1,15 +1,12 @@
 """Rows that learn are part of a table that does not: one memory, and their share of its gradient."""
 
 import copy
-import json
-from pathlib import Path
 
 import pytest
 import torch
 from conftest import Tiny
 
-from danlu.base.errors import UserError
-from danlu.model.adapters.rows import EXTENSION, TrainableRows, first_new_row, grow_rows, open_rows
+from danlu.model.adapters.rows import TrainableRows, grow_rows, open_rows
 from danlu.model.transformer import Transformer
 
 IDS = torch.arange(40, 60).view(2, 10)
@@ -79,19 +76,3 @@ def test_tables_grow(tiny: Tiny, tied: bool) -> None:
     assert found.shape[-1] == 70
     torch.testing.assert_close(found[..., :61], before, rtol=0, atol=1e-6)
     assert not found[..., 61:].any()
-
-
-def test_what_an_extension_says(tmp_path: Path) -> None:
-    assert first_new_row(tmp_path, 61) is None
-    for said, wanted in ((50, 50), (61, None)):
-        (tmp_path / EXTENSION).write_text(json.dumps({"old_vocab": said}))
-        assert first_new_row(tmp_path, 61) == wanted
-    for text, sentence in (
-        ('{"old_vocab": 62}', "begin at 62"),
-        ('{"old_vocab": 0}', "begin at 0"),
-        ("{}", "does not say"),
-        ("[", "does not"),
-    ):
-        (tmp_path / EXTENSION).write_text(text)
-        with pytest.raises(UserError, match=sentence):
-            first_new_row(tmp_path, 61)

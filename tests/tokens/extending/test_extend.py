@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -256,3 +257,9 @@ def test_a_real_tokenizer_and_a_novel(smollm2: dict[str, Any]) -> None:
         assert [part for i in found for part in written.get(i, (i,))] == ids(before, text)
     old_size, new_size = (sum(len(ids(core, text)) for text in held_out) for core in (before, after))
     assert new_size < 0.55 * old_size
+
+
+def test_the_spelling_of_bytes_is_gpt2s() -> None:
+    assert sorted(LETTERS.values()) == list(range(256))
+    assert set(LETTERS) == set(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    assert (LETTERS["Ġ"], LETTERS["Ċ"], LETTERS["a"]) == (0x20, 0x0A, 0x61)

@@ -18,7 +18,7 @@ from danlu.tokens.chat import check_template, render, to_training_item
 from danlu.tokens.encoding.encode import Encoder
 from danlu.tokens.tokenizer import Tokenizer
 from danlu.tokens.training.alphabet import MARK
-from danlu.tokens.training.unigram import BYTES, FIXED, STEP, UNKNOWN, _settled, train_unigram
+from danlu.tokens.training.unigram import BYTES, FIXED, UNKNOWN, train_unigram
 from tests.tokens.conftest import CORPUS
 
 from .test_train import ANY_TEXT
@@ -101,11 +101,6 @@ def test_every_process_learns_the_same(learned: Tokenizer) -> None:
     runs = [subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, env={**os.environ, "TOKENIZERS_PARALLELISM": p}) for p in ("true", "false")]  # fmt: skip
     assert len({run.stdout for run in runs}) == 1
     assert len(runs[0].stdout) == 65, runs[0].stderr
-
-
-def test_characters_that_the_library_took_back_share_the_lowest_score() -> None:
-    learned = [("th", -1.0), ("e", -2.00004), ("x", -9.0), ("y", -9.0 + STEP), ("ab", -9.0 + 2 * STEP), ("z", -8.9997)]
-    assert _settled(learned) == [("th", -1.0), ("e", -2.0), ("z", -8.9997), ("ab", -8.9998), ("x", -9.0), ("y", -9.0)]
 
 
 def test_it_holds_conversations(learned: Tokenizer) -> None:
