@@ -9,7 +9,6 @@ V vocabulary.
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from danlu.base.errors import UserError
 from danlu.model.attention import Attention, Context
@@ -26,6 +25,7 @@ from danlu.model.positions.alibi import Alibi
 from danlu.model.positions.learned import Learned
 from danlu.model.positions.rope import Rope
 from danlu.model.positions.sinusoidal import Sinusoidal
+from danlu.model.recompute import recomputed
 
 
 def positions_of(config: ModelConfig) -> Positions:
@@ -126,13 +126,13 @@ class OutputBias(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A language model. ``checkpointing`` recomputes each block in the backward pass to save memory."""
+    """A language model. ``checkpointing`` (none, selective or full) recomputes blocks to save memory."""
 
     def __init__(self, config: ModelConfig, seed: int = 0) -> None:
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
-        self.checkpointing = False
+        self.checkpointing: bool | str = "none"
         self.embed = nn.Embedding(config.vocab_size, config.width)
         self.positions = positions_of(config)
         if config.rope_local_theta:
@@ -210,8 +210,8 @@ class Transformer(nn.Module):
             if kind not in kinds:
                 bias = self._bias(ids, visible, positions, columns, local=kind[1]) if attends else None
                 kinds[kind] = Context(ids, self._where(*kind[1:]), positions, bias, segments, x, cache, ledger)
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, kinds[kind], use_reentrant=False)
+            if self.checkpointing not in (False, "none") and torch.is_grad_enabled():
+                x = recomputed(block, x, kinds[kind], kind=self.checkpointing)
             else:
                 x = block(x, kinds[kind])
         return self.norm(x)

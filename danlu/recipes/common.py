@@ -1,16 +1,32 @@
 """What every training stage can be told about how it trains, so that no stage repeats it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from danlu.base.device_names import DeviceName, Precision
 from danlu.base.errors import UserError
-from danlu.train.settings import GuardSettings, OptimizerSettings, ScheduleSettings, TrainSettings
+from danlu.base.recipe import UNCHANGING
+from danlu.train.settings import (
+    Checkpointing,
+    GuardSettings,
+    Offload,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainSettings,
+)
+
+LENGTHS = ("tokens", "epochs", "steps", "seconds")  # keys that say how long a run is; a stage has some of them
+Tracker = Literal["tensorboard", "trackio", "wandb"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """The common keys of pretrain, sft and dpo."""
 
+    steps: int = 0
+    """Optimizer steps, in place of the stage's own length; 0 leaves it."""
+    seconds: float = 0.0
+    """Seconds of training, evaluations aside, in place of the stage's own length; 0 leaves it."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How gradients become updates."""
     schedule: ScheduleSettings = ScheduleSettings()
@@ -19,8 +35,12 @@ class Training:
     """What to do about NaN and spikes."""
     micro_batches: int = 1
     """Cut each batch to save memory; the update is the same."""
-    checkpointing: bool = False
-    """Recompute each block in the backward pass to save memory."""
+    checkpointing: Checkpointing | bool = "none"
+    """Recompute in the backward pass, to save memory: none, selective (keeps matrix products) or full (each block)."""
+    update_in_backward: bool = False
+    """Update each weight when its gradient arrives, to save its memory; needs clip 0 and guard.norm off."""
+    offload: Offload = "none"
+    """What a GPU leaves in the machine's memory: none, optimizer, activations or both."""
     checkpoint_every: int = 50
     """Steps between checkpoints."""
     evaluations: int = 5
@@ -31,23 +51,42 @@ class Training:
     """auto, fp32, bf16 or fp16."""
     seed: int = 0
     """Of weights, data order and splits."""
+    track: tuple[Tracker, ...] = field(default=(), metadata=UNCHANGING)
+    """Where metrics go beside metrics.jsonl: any of tensorboard, trackio, wandb."""
 
     def __post_init__(self) -> None:
         """A `UserError` says which key makes no sense."""
+        if isinstance(self.checkpointing, bool):  # recipes written before there was a third way
+            object.__setattr__(self, "checkpointing", "full" if self.checkpointing else "none")
         if self.evaluations < 1:
             raise UserError(f"must be at least 1, found {self.evaluations}", where="recipe: evaluations")
+        for key in ("steps", "seconds"):
+            if getattr(self, key) < 0:
+                raise UserError(f"must not be negative, found {getattr(self, key)}", where=f"recipe: {key}")
+        given = [f.name for f in fields(self) if f.name in LENGTHS and getattr(self, f.name) != f.default]
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)} both say how long the run is", where="recipe", remedy="Give one")
+        if len(set(self.track)) < len(self.track):
+            raise UserError("names one twice", where="recipe: track")
+        self.settings(1)  # what does not go together is refused when the recipe is read
 
     def settings(self, steps: int) -> TrainSettings:
-        """What the loop is told, for a run of ``steps``."""
+        """What the loop is told; ``steps`` is the stage's own length, where neither `steps` nor `seconds` is given."""
+        assert not isinstance(self.checkpointing, bool)
+        count = 0 if self.seconds else self.steps or steps
         return TrainSettings(
-            steps=steps,
+            steps=count,
+            seconds=self.seconds,
             micro_batches=self.micro_batches,
             optimizer=self.optimizer,
             schedule=self.schedule,
             guard=self.guard,
             checkpointing=self.checkpointing,
+            update_in_backward=self.update_in_backward,
+            offload=self.offload,
             checkpoint_every=self.checkpoint_every,
-            evaluate_every=max(steps // self.evaluations, 1),
+            evaluate_every=max(count // self.evaluations, 1) if count else 0,
+            evaluate_seconds=self.seconds / self.evaluations,
         )
 
 

@@ -95,7 +95,7 @@ def run(recipe: Dpo, *, fresh: bool = False) -> Artifact:
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
     write_records(recipe.out / HELD_OUT, out)
-    say(f"  {len(pairs)} pairs, {len(held_out)} held out; {settings.steps} steps")
+    say(f"  {len(pairs)} pairs, {len(held_out)} held out; {settings.length}")
     moved = model.to(machine.device)
     objective = DPO(moved, beta=recipe.beta, smoothing=recipe.smoothing, anchor=recipe.anchor)
 

@@ -31,14 +31,17 @@ def estimate(
     rate = SHARE * matmul_flops(dtype, kind=device.type)
     text, chats = size_of(given), size_of(dialogues)
     config = trainer.shape.apply(sized(trainer.about, vocabulary, trainer.length))
-    steps = trainer.steps(int(text / BYTES_PER_TOKEN))
+    steps = trainer.steps_of(int(text / BYTES_PER_TOKEN))
     tokens = steps * trainer.rows * trainer.length
     cost = config.flops_per_token(trainer.length) / rate
     found = {
         "clean": (f"{count(text)}B of text", text / CLEAN_BYTES_PER_SECOND),
         "tokenizer": (f"{vocabulary} ids", text / TOKENIZE_BYTES_PER_SECOND),
         "tokens": (f"about {count(text / BYTES_PER_TOKEN)} tokens", text / TOKENIZE_BYTES_PER_SECOND),
-        "pretrain": (f"{count(config.parameters())} parameters, {count(tokens)} tokens, {steps} steps", tokens * cost),
+        "pretrain": (
+            f"{count(config.parameters())} parameters, {count(tokens)} tokens",
+            tokens * cost or trainer.seconds,
+        ),
         "evaluation": ("held-out text and answers, xz -9e", text / 4e5 + 8),
         "model": ("Hugging Face directory", 1.0),
     }

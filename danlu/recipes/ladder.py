@@ -126,7 +126,7 @@ class Rung:
         from danlu.plan.ladder import Run
 
         recipe = self.recipe
-        tokens = recipe.steps(0) * recipe.rows * recipe.length
+        tokens = recipe.steps_of(0) * recipe.rows * recipe.length
         numbers = (self.config.parameters(), self.config.matrix_parameters())
         flops = self.config.flops_per_token(recipe.length) * tokens
         return Run(self.name, recipe.about, self.ratio, recipe.seed, *numbers, tokens, flops)
@@ -157,7 +157,7 @@ def rung(recipe: Ladder, vocab_size: int, size: str, ratio: float, number: int =
         config.matrix_parameters(),
         length=recipe.length,
         per_parameter=ratio,
-        optimizer=optimizer.name,
+        optimizer="muon" if optimizer.name == "muon" else "adamw",  # the laws of others were not published
         given=given,
     )
     numbers = {name: item.value for name, item in found.items()}

@@ -88,7 +88,7 @@ class Pretrain(Training):
     """concat cuts documents where a row ends; best_fit puts together what fits, and pads the rest."""
     curriculum: Curriculum = Curriculum()
     """Which documents come first."""
-    optimizer: OptimizerSettings = OptimizerSettings(lr=8e-3, embedding_scale=8.0)
+    optimizer: OptimizerSettings = OptimizerSettings(lr=8e-3)
     """How gradients become updates."""
     evaluation_bytes: int = 60_000
     """Held-out text read for each source and measurement on the way; the end reads all of it."""
@@ -126,6 +126,9 @@ class Pretrain(Training):
         else:
             unset = {"size": None, "shape": Shape()}
             what, remedy = f"the model at {self.from_model} has its own", "Leave it out, or --from"
+        if self.from_model is not None and self.seconds:
+            what, remedy = "what learns first does so for a share of the steps", "Give --steps or --tokens"
+            raise UserError(what, where="recipe: seconds", remedy=remedy)
         for key, value in unset.items():
             if getattr(self, key) != value:
                 more = "; to read several sources, run 'danlu mix'" if key == "replay" else ""
@@ -150,8 +153,10 @@ class Pretrain(Training):
         """Sequences of a step."""
         return self.batch_tokens // self.length
 
-    def steps(self, epoch_tokens: int) -> int:
-        """Of the run, once the size of an epoch is known."""
+    def steps_of(self, epoch_tokens: int) -> int:
+        """Of the run, once the size of an epoch is known; 0 where the clock ends it."""
+        if self.steps or self.seconds:
+            return self.steps
         epoch = epoch_tokens if self.replay is None else round(epoch_tokens / (1 - self.replay_share))
         wanted = epoch if self.tokens == "0" else parse_count(self.tokens, "tokens")
         return max(wanted // (self.rows * self.length), 1)
@@ -175,11 +180,11 @@ def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     data = open_training(recipe.data)
     replay = None if recipe.replay is None else open_training(recipe.replay)
     tokenizer = Tokenizer.load(recipe.from_model or recipe.data / "tokenizer")
-    steps = recipe.steps(data.tokens)
+    steps = recipe.steps_of(data.tokens)
     if recipe.from_model is None:
         tokenizer = learning.prepared(recipe, tokenizer)
         derived = replace(sized(recipe.about, tokenizer.vocab_size, recipe.length), causal=recipe.objective == "causal")
-        config, settings = recipe.shape.apply(derived), recipe.settings(steps)
+        config, settings = recipe.shape.apply(derived), learning.fast_embedding(recipe.settings(steps))
     else:
         for path in (recipe.data, *([recipe.replay] if recipe.replay else [])):
             continuing.same_tokenizer(tokenizer, recipe.from_model, path, partial(learning.prepared, recipe))
@@ -193,7 +198,8 @@ def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
     model = load_model(recipe.from_model) if recipe.from_model else Transformer(config, recipe.seed)
     check_vocabulary(model, tokenizer, recipe.from_model or recipe.data)
-    say(f"  {describe(config)}; {continuing.describe_read(tokens, steps, replay, recipe.replay_share)}")
+    read = continuing.describe_read(tokens, steps, replay, recipe.replay_share)
+    say(f"  {describe(config)}; {read if steps else settings.length}")
     model = model.to(machine.device)
     batches = learning.batches(recipe, data, replay, tokenizer, tokens)
     objective = learning.objective(recipe, model)

@@ -141,7 +141,7 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     write_records(recipe.out / HELD_OUT, ({"messages": chat} for chat in data.held_out_chats))
     rate = settings.optimizer.lr
     own = f", that of --method {recipe.method}" if not recipe.optimizer.lr else ""
-    say(f"  {len(data.training)} conversations, {len(data.held_out)} held out; {settings.steps} steps")
+    say(f"  {len(data.training)} conversations, {len(data.held_out)} held out; {settings.length}")
     say(f"  learning rate {rate:g}{own}")
     prompts = [
         render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True).ids

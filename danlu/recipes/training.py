@@ -29,7 +29,9 @@ from danlu.tokens.tokenizer import Tokenizer
 from danlu.train.checkpoint import Checkpoints
 from danlu.train.hooks.evaluation import Periodic
 from danlu.train.hooks.metrics import JsonLines, KeepLength, Metrics
+from danlu.train.hooks.tracking import Tracking, open_trackers
 from danlu.train.loop import Loop
+from danlu.train.peak import peak_flops
 from danlu.train.settings import TrainSettings
 
 Measure = Callable[[Transformer], list[dict[str, object]]]
@@ -47,10 +49,11 @@ class Machine:
 def prepare(draft: Draft, device: DeviceName, precision: Precision, seed: int) -> Machine:
     """Seed everything, let the allocator keep its memory, and settle device and format for this run."""
     keep_memory()
+    place = pick_device(device)
+    format_ = draft.decide("precision", lambda: pick_precision(precision, place))  # draws, so the seed comes after it
     seed_everything(derive(seed, draft.stage))
     draft.seeds = {"run": seed}
-    place = pick_device(device)
-    return Machine(place, draft.decide("precision", lambda: pick_precision(precision, place)))
+    return Machine(place, format_)
 
 
 def open_model(path: Path, machine: Machine) -> tuple[Transformer, Tokenizer]:
@@ -122,13 +125,18 @@ def train(
     samples = JsonLines(draft.path / "samples.jsonl")
     hooks = [
         Metrics(metrics),
-        Periodic(model, measure, metrics, settings.evaluate_every, "eval"),
-        Periodic(model, _sampler(tokenizer, prompts), samples, settings.evaluate_every, "sample"),
+        Periodic(model, measure, metrics, settings.evaluate_every, "eval", settings.evaluate_seconds),
+        Periodic(
+            model, _sampler(tokenizer, prompts), samples, settings.evaluate_every, "sample", settings.evaluate_seconds
+        ),
         KeepLength(metrics),
         KeepLength(samples),
+        Tracking(metrics, open_trackers(draft.recipe.track, draft.path, draft.stage)),
     ]
+    peak = draft.decide("peak_flops", lambda: f"{peak_flops(machine.device, machine.precision):.4g}")
     checkpoints = Checkpoints(draft.path / ".checkpoints")
     loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage)
+    loop.skipped, loop.peak = draft.path / "skipped", float(peak)
     totals = loop.run()
     model.compute_dtype = torch.float32
     detach(model)

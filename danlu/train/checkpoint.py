@@ -71,6 +71,21 @@ class Checkpoints:
             )
         return None
 
+    def newest(self) -> int | None:
+        """The step of the newest checkpoint, or None."""
+        found = self._found()
+        return int(found[-1].name.removeprefix("step-")) if found else None
+
+    def newest_proven(self, step: int) -> int | None:
+        """The step of the newest checkpoint, after forgetting that of ``step`` if there is an older one, or None.
+
+        ``step`` is the last after which the weights were never seen to work.
+        """
+        found = self._found()
+        if len(found) > 1 and found[-1].name == f"step-{step:08d}":
+            remove(found[-1])
+        return self.newest()
+
     def _found(self) -> list[Path]:
         return sorted(self.path.glob("step-*")) if self.path.is_dir() else []
 

@@ -5,27 +5,38 @@ from typing import Literal
 
 from danlu.base.errors import UserError
 
+Checkpointing = Literal["none", "selective", "full"]
+Offload = Literal["none", "optimizer", "activations", "both"]
+# What each optimizer reads beside lr, weight_decay, embedding_scale and clip, which all read.
+READS = {
+    "adamw": {"beta1", "beta2", "epsilon"},
+    "muon": {"beta1", "beta2", "epsilon", "momentum"},
+    "lion": {"beta1", "beta2"},
+    "adafactor": set[str](),
+    "adamw8bit": {"beta1", "beta2", "epsilon"},
+}
+
 
 @dataclass(frozen=True)
 class OptimizerSettings:
     """How gradients become updates."""
 
-    name: Literal["adamw", "muon"] = "muon"
-    """muon for the matrices of the blocks with adamw for the rest, or adamw for all."""
+    name: Literal["adamw", "muon", "lion", "adafactor", "adamw8bit"] = "muon"
+    """adamw, lion or adafactor for all, or muon or adamw8bit for the matrices of the blocks with adamw for the rest."""
     lr: float = 4e-3
-    """Peak learning rate; Muon's updates are scaled to the size of AdamW's, so it means the same for both."""
+    """Peak learning rate; Muon's and Adafactor's updates have the size of AdamW's, Lion wants a third to a tenth."""
     weight_decay: float = 0.1
     """Decoupled decay of matrices, times the learning rate; embeddings, norms and biases have none."""
     beta1: float = 0.9
-    """AdamW's average of gradients."""
+    """The average of gradients (adamw, adamw8bit, lion, and what muon leaves to adamw)."""
     beta2: float = 0.95
-    """AdamW's average of squared gradients."""
+    """The average of squared gradients; Lion's of gradients, 0.99 in its paper (the same)."""
     epsilon: float = 1e-8
-    """AdamW's floor under the root."""
-    embedding_scale: float = 1.0
-    """The embedding's learning rate, as a multiple of the others'."""
+    """The floor under the root (adamw, adamw8bit, and what muon leaves to adamw)."""
+    embedding_scale: float | None = None
+    """The embedding's learning rate, as a multiple of the others'; unset is 8 for a new model and else 1."""
     momentum: float = 0.95
-    """Muon's Nesterov momentum."""
+    """Nesterov momentum (muon)."""
     clip: float = 1.0
     """Largest gradient norm; 0 clips nothing."""
 
@@ -34,28 +45,39 @@ class OptimizerSettings:
             raise UserError(f"the learning rate must be above 0, is {self.lr}")
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.momentum < 1):
             raise UserError("beta1, beta2 and momentum must be at least 0 and below 1")
-        if self.weight_decay < 0 or self.clip < 0 or self.embedding_scale <= 0:
+        if self.weight_decay < 0 or self.clip < 0 or (self.embedding_scale or 1) <= 0:
             raise UserError("weight_decay and clip must not be negative, and embedding_scale must be above 0")
+        for key in sorted(READS["muon"] - READS[self.name]):
+            if getattr(self, key) != type(self).__dataclass_fields__[key].default:
+                readers = ", ".join(name for name, keys in READS.items() if key in keys)
+                raise UserError(f"{self.name} has none; it is read by {readers}", where=f"recipe: optimizer.{key}")
 
 
 @dataclass(frozen=True)
 class ScheduleSettings:
-    """The learning rate over the run, as shares of its steps."""
+    """The learning rate over the run, as shares of it."""
 
-    name: Literal["cosine", "stable"] = "stable"
-    """cosine after the warm-up, or stable and then down (warm-up-stable-decay)."""
+    name: Literal["cosine", "stable", "linear", "inverse_sqrt", "constant"] = "stable"
+    """After the warm-up: cosine; stable and then down (warm-up-stable-decay); linear; inverse_sqrt; constant."""
     warmup: float = 0.05
-    """Share of the steps spent rising linearly."""
+    """Share of the run spent rising linearly."""
     decay: float = 0.4
-    """Share of the steps spent falling linearly at the end (stable only)."""
+    """Share of the run spent falling linearly at the end (read by stable only)."""
     floor: float = 0.0
-    """Where the learning rate ends, as a share of its peak."""
+    """Where the learning rate ends, as a share of its peak; below it inverse_sqrt never falls."""
 
     def __post_init__(self) -> None:
-        if not (0 <= self.warmup <= 1 and 0 <= self.decay <= 1 and self.warmup + self.decay <= 1):
+        decay = self.decay if self.name == "stable" else 0.0
+        if not (0 <= self.warmup <= 1 and 0 <= self.decay <= 1 and self.warmup + decay <= 1):
             raise UserError("warmup and decay are shares of the run: between 0 and 1, together at most 1")
         if not 0 <= self.floor <= 1:
             raise UserError(f"floor is a share of the peak learning rate: between 0 and 1, is {self.floor}")
+        if self.name == "inverse_sqrt" and self.warmup == 0:
+            raise UserError(
+                "inverse_sqrt falls from where the warm-up ends, so it needs one", where="recipe: schedule.warmup"
+            )
+        if self.name == "constant" and self.floor:
+            raise UserError("constant never falls", where="recipe: schedule.floor")
 
 
 @dataclass(frozen=True)
@@ -70,6 +92,8 @@ class GuardSettings:
     """A spike is this many standard deviations above the window's mean."""
     limit: int = 10
     """Skipped steps in a row after which the run stops."""
+    norm: bool = True
+    """Look for spikes of the gradient norm too; off, only of the loss."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.start <= self.window or self.sigmas <= 0 or self.limit < 1:
@@ -97,7 +121,9 @@ class TrainSettings:
     """The loop's own settings; objective, data and model are given to it."""
 
     steps: int
-    """Optimizer steps."""
+    """Optimizer steps; 0 where the clock ends the run."""
+    seconds: float = 0.0
+    """Seconds of training after which the run ends, in place of steps; evaluations are not counted."""
     micro_batches: int = 1
     """Cut each batch into this many pieces, to save memory; the update is the same."""
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -106,21 +132,55 @@ class TrainSettings:
     """The learning rate over the run."""
     guard: GuardSettings = GuardSettings()
     """What to do about NaN and spikes."""
-    checkpointing: bool = False
-    """Recompute each block in the backward pass, to save memory."""
+    checkpointing: Checkpointing = "none"
+    """What is computed again in the backward pass, to save memory (`danlu.model.recompute`)."""
+    update_in_backward: bool = False
+    """Update each parameter when its gradient arrives, to save memory (`danlu.train.in_backward`)."""
+    offload: Offload = "none"
+    """What a GPU leaves in the machine's memory (`danlu.train.offload`)."""
     checkpoint_every: int = 100
     """Steps between checkpoints."""
     evaluate_every: int = 0
     """Steps between evaluations; 0 evaluates at the end only."""
+    evaluate_seconds: float = 0.0
+    """Seconds of training between evaluations, where the clock ends the run."""
     evaluate_first: bool = False
     """Evaluate before the first step too: where the model comes from is half of what it became."""
     phases: tuple[Phase, ...] = ()
     """Parts of the run, one after another, in which different parameters learn; without any, all do throughout."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.micro_batches < 1 or self.checkpoint_every < 1:
-            raise UserError("steps, micro_batches and checkpoint_every must be at least 1")
-        if self.evaluate_every < 0:
-            raise UserError("evaluate_every must not be negative")
+        if self.steps < 0 or self.seconds < 0 or bool(self.steps) == bool(self.seconds):
+            raise UserError("a run must have a number of steps or of seconds, above 0, and not both")
+        if self.micro_batches < 1 or self.checkpoint_every < 1:
+            raise UserError("micro_batches and checkpoint_every must be at least 1")
+        if self.evaluate_every < 0 or self.evaluate_seconds < 0:
+            raise UserError("evaluate_every and evaluate_seconds must not be negative")
+        if self.phases and self.seconds:
+            raise UserError("phases are counted in steps, so the run must be too", where="recipe: seconds")
         if self.phases and sum(phase.steps for phase in self.phases) != self.steps:
             raise UserError("the phases must have as many steps together as the run")
+        if self.update_in_backward:
+            self._check_update_in_backward()
+        if self.offload in ("activations", "both") and self.checkpointing != "none":
+            what = "a block that is computed again keeps its input where offload does not reach"
+            raise UserError(what, where="recipe: offload", remedy="Use --checkpointing none, or --offload optimizer")
+
+    def _check_update_in_backward(self) -> None:
+        """What needs all gradients together cannot be had without them."""
+        together = (
+            ("optimizer.clip", self.optimizer.clip > 0, "clipping needs the norm of all gradients", "0"),
+            ("micro_batches", self.micro_batches > 1, "adding up gradients keeps them", "1"),
+            ("guard.norm", self.guard.norm, "the norm is known only after the weights have moved", "False"),
+            ("stages", any(p.learns == "new rows" for p in self.phases), "new rows need the whole table's", "0"),
+        )
+        for key, impossible, why, value in together:
+            if impossible:
+                raise UserError(
+                    f"{why}, and update_in_backward forgets each", where=f"recipe: {key}", remedy=f"Set it to {value}"
+                )
+
+    @property
+    def length(self) -> str:
+        """How long the run is, for people."""
+        return f"{self.steps} steps" if self.steps else f"{self.seconds:g} seconds"

@@ -5,10 +5,14 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Step:
-    """One step as hooks see it. ``number`` counts from 1; ``tokens`` and ``seconds`` are totals so far."""
+    """One step as hooks see it. ``number`` counts from 1; ``tokens`` and ``seconds`` are totals so far.
+
+    ``last`` says that the run ends with it, ``took`` how many seconds it was, ``peak_share`` how fast (0 where the peak
+    is not known), and ``memory`` how many bytes the process has held at most.
+    """
 
     number: int
-    of: int
+    last: bool
     tokens: int
     seconds: float
     loss: float
@@ -19,11 +23,9 @@ class Step:
     skipped: str | None = None
     batch: str = ""
     learns: str = ""
-
-    @property
-    def last(self) -> bool:
-        """Is it the run's last one?"""
-        return self.number >= self.of
+    took: float = 0.0
+    peak_share: float = 0.0
+    memory: int = 0
 
 
 @dataclass

@@ -18,7 +18,7 @@ from danlu.train.settings import Phase, TrainSettings
 def phase_at(settings: TrainSettings, step: int) -> tuple[int, Phase]:
     """The phase that step ``step`` (from 0) belongs to, and its first step; after the end, the last phase."""
     begin = 0
-    phases = settings.phases or (Phase("all", settings.steps),)
+    phases = settings.phases or (Phase("all", max(settings.steps, 1)),)
     for phase in phases[:-1]:
         if step < begin + phase.steps:
             return begin, phase

@@ -158,7 +158,9 @@ def test_replay_has_its_share_of_the_tokens(made: Path, new: Path, tmp_path: Pat
         assert dealt["replay"] / sum(dealt.values()) == pytest.approx(share, abs=0.02)
     epoch = recipe(made, new, tmp_path / "out", tokens="0", replay=made / "tokens", replay_share=0.5)
     plain = recipe(made, new, tmp_path / "out", tokens="0")
-    assert epoch.steps(10_000) == pytest.approx(2 * plain.steps(10_000), abs=1)  # an epoch of the data all the same
+    assert epoch.steps_of(10_000) == pytest.approx(
+        2 * plain.steps_of(10_000), abs=1
+    )  # an epoch of the data all the same
 
 
 def test_mixtures_keep_their_shares_beside_the_replay(made: Path, new: Path, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_hidden_tokens_are_found_by_an_encoder(made: Path, tmp_path: Path) -> No
     assert losses(path)[0] > 5.5
     assert found[-1] < min(2.5, found[0]), found
     assert not (path / "samples.jsonl").exists()  # an encoder has nothing to say
-    further = trained(made, tmp_path / "further", objective="masked", from_model=path, size="10M", rewarm=0.1)
+    further = trained(made, tmp_path / "further", objective="masked", from_model=path, size=None, rewarm=0.1)
     assert losses(further, "eval")[0] == pytest.approx(found[-1], rel=1e-4)
 
 

@@ -1,5 +1,6 @@
 """A model and a task small enough to train in a test."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from danlu.train.loop import Loop
 from danlu.train.settings import TrainSettings
 
 VOCABULARY = 32
+eight_bit = pytest.mark.skipif(
+    importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed: pip install 'danlu[8bit]'"
+)
 
 
 def items(seed: int = 0, count: int = 40) -> ListItems:

@@ -12,7 +12,7 @@ from danlu.train.state import Step
 
 
 class Periodic(Hook):
-    """Runs ``measure(model)`` every so many steps, and after the last, and writes what it returns.
+    """Runs ``measure(model)`` every so many steps or seconds, and after the last, and writes what it returns.
 
     The measurement sees the model in evaluation mode and without gradients, and leaves no trace in the random
     generators, so that a run evaluates to the same bits however often it was looked at.
@@ -25,8 +25,10 @@ class Periodic(Hook):
         lines: JsonLines,
         every: int,
         kind: str,
+        seconds: float = 0.0,
     ) -> None:
-        self.model, self.measure, self.lines, self.every, self.kind = model, measure, lines, every, kind
+        self.model, self.measure, self.lines, self.kind = model, measure, lines, kind
+        self.every, self.seconds = every, seconds
 
     def before_first(self) -> None:
         """Measure what the run starts from."""
@@ -34,7 +36,10 @@ class Periodic(Hook):
 
     def after_step(self, step: Step) -> None:
         """Measure when it is time."""
-        if self.every and step.number % self.every == 0 and not step.last:
+        due = self.every and step.number % self.every == 0
+        if self.seconds:
+            due = step.seconds // self.seconds > (step.seconds - step.took) // self.seconds
+        if due and not step.last:
             self._run(step.number, step.tokens)
 
     def at_end(self, step: Step) -> None:

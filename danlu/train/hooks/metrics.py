@@ -71,6 +71,8 @@ class Metrics(Hook):
                 "grad_norm": round(step.grad_norm, 6),
                 "tokens_per_second": round(step.tokens_per_second, 1),
                 "seconds": round(step.seconds, 3),
+                **({"peak_share": round(step.peak_share, 4)} if step.peak_share else {}),
+                "memory_bytes": step.memory,
                 **{name: round(value, 6) for name, value in step.metrics.items()},
                 **({"learns": step.learns} if step.learns else {}),
             }

@@ -4,14 +4,16 @@ The functional form keeps state under the parameters' names, which checkpoints n
 rate with each step. Decay applies to matrices only.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from danlu.train.optim.rule import Rule
 
-class AdamW:
+
+class AdamW(Rule):
     """State is two averages and a step count for each parameter."""
 
     def __init__(
@@ -25,28 +27,23 @@ class AdamW:
         decayed: frozenset[str],
         scales: Mapping[str, float] | None = None,
     ) -> None:
-        self.parameters = dict(parameters)
+        super().__init__(parameters, weight_decay=weight_decay, decayed=decayed, scales=scales)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
-        self.groups: dict[tuple[float, float], list[str]] = {}  # (weight decay, multiple of the learning rate) → names
-        for name in self.parameters:
-            key = (weight_decay if name in decayed else 0.0, (scales or {}).get(name, 1.0))
-            self.groups.setdefault(key, []).append(name)
-        self.first = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
-        self.second = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
-        self.steps = {name: torch.zeros((), device=p.device) for name, p in self.parameters.items()}
+        self.stores = {"first": self.zeros(), "second": self.zeros(), "steps": self.counts()}
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, names: Collection[str] | None = None) -> None:
         """One update from the gradients that are there."""
-        for (decay, scale), names in self.groups.items():
-            parameters = [self.parameters[name] for name in names]
+        first, second, steps = (self.stores[kind] for kind in ("first", "second", "steps"))
+        for (decay, scale), group in self.groups(names).items():
+            parameters = [self.parameters[name] for name in group]
             adamw(
                 parameters,
                 [p.grad for p in parameters if p.grad is not None],
-                [self.first[name] for name in names],
-                [self.second[name] for name in names],
+                [first[name] for name in group],
+                [second[name] for name in group],
                 [],
-                [self.steps[name] for name in names],
+                [steps[name] for name in group],
                 fused=True,
                 amsgrad=False,
                 beta1=self.beta1,
@@ -56,8 +53,3 @@ class AdamW:
                 eps=self.epsilon,
                 maximize=False,
             )
-
-    def state(self) -> dict[str, Tensor]:
-        """Name → tensor, the buffers themselves."""
-        kinds = (("first", self.first), ("second", self.second), ("steps", self.steps))
-        return {f"{kind}.{name}": value for kind, values in kinds for name, value in values.items()}

@@ -6,10 +6,12 @@ one learning rate serves both. Matrices of one shape are orthogonalised in one b
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import torch
 from torch import Tensor
+
+from danlu.train.optim.rule import Rule
 
 # Jordan's quintic: the slope at 0 is as steep as it can be while 1 stays within [0.7, 1.2].
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -28,34 +30,31 @@ def orthogonalise(matrices: Tensor, dtype: torch.dtype) -> Tensor:
     return (x if wide else x.transpose(1, 2)).float()
 
 
-class Muon:
-    """Updates 2-D parameters; state is one momentum buffer each."""
+class Muon(Rule):
+    """Updates matrices and stacks of matrices; state is one momentum buffer each."""
 
     def __init__(
         self, parameters: Iterable[tuple[str, Tensor]], *, momentum: float, weight_decay: float, dtype: torch.dtype
     ) -> None:
-        self.parameters = dict(parameters)
+        named = dict(parameters)
+        super().__init__(named.items(), weight_decay=weight_decay, decayed=frozenset(named))
         self.momentum, self.weight_decay, self.dtype = momentum, weight_decay, dtype
-        self.buffers = {name: torch.zeros_like(p) for name, p in self.parameters.items()}
-        self.shapes: dict[tuple[int, ...], list[str]] = defaultdict(list)
-        for name, parameter in self.parameters.items():
-            self.shapes[tuple(parameter.shape)].append(name)
+        self.stores = {"momentum": self.zeros()}
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: float, names: Collection[str] | None = None) -> None:
         """One update from the gradients that are there."""
-        for (rows, columns), names in self.shapes.items():
+        shapes: dict[tuple[int, ...], list[str]] = defaultdict(list)
+        for name, parameter in self.parameters.items():
+            if names is None or name in names:
+                shapes[tuple(parameter.shape[-2:])].append(name)
+        for (rows, columns), alike in shapes.items():
             wanted = []
-            for name in names:
-                gradient = self.parameters[name].grad
-                assert gradient is not None
-                buffer = self.buffers[name].lerp_(gradient, 1 - self.momentum)
-                wanted.append(gradient.lerp(buffer, self.momentum))  # Nesterov
-            updates = orthogonalise(torch.stack(wanted), self.dtype)
+            for name, gradient in zip(alike, self.gradients(alike), strict=True):
+                buffer = self.stores["momentum"][name].lerp_(gradient, 1 - self.momentum)
+                wanted.append(gradient.lerp(buffer, self.momentum).view(-1, rows, columns))  # Nesterov
+            updates = orthogonalise(torch.cat(wanted), self.dtype).split([len(part) for part in wanted])
             size = 0.2 * max(rows, columns) ** 0.5
-            for name, update in zip(names, updates, strict=True):
-                self.parameters[name].mul_(1 - lr * self.weight_decay).add_(update, alpha=-lr * size)
-
-    def state(self) -> dict[str, Tensor]:
-        """Name → tensor, the buffers themselves."""
-        return self.buffers
+            for name, update in zip(alike, updates, strict=True):
+                parameter = self.parameters[name]
+                parameter.mul_(1 - lr * self.weight_decay).add_(update.view_as(parameter), alpha=-lr * size)
