@@ -38,7 +38,7 @@ RIVER = (
     ),
     Room(
         "model",
-        6000,
+        6600,
         "ids → hidden → logits",
         "the transformer and its switches, caches, Hugging Face directories",
     ),

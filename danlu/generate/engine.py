@@ -116,5 +116,4 @@ class Engine:
 
     def _last(self, ids: torch.Tensor, segments: torch.Tensor | None, cache: Cache) -> torch.Tensor:
         """Logits of the newest token of each row: [B, V]."""
-        hidden = self.model.hidden(ids, segments, cache)[:, -1]
-        return hidden @ self.model.output_weight.to(hidden.dtype).t()
+        return self.model.logits(self.model.hidden(ids, segments, cache)[:, -1])

@@ -163,8 +163,8 @@ class Attention(nn.Module):
         self.v = Linear(config.width, config.kv_heads * config.head_width, bias)
         self.o = Linear(config.heads * config.head_width, config.width, config.bias)
         if config.qk_norm:
-            self.q_norm = RMSNorm(config.head_width, config.norm_epsilon)
-            self.k_norm = RMSNorm(config.head_width, config.norm_epsilon)
+            self.q_norm = RMSNorm(config.head_width, config.norm_epsilon, config.norm_plus_one)
+            self.k_norm = RMSNorm(config.head_width, config.norm_epsilon, config.norm_plus_one)
         self.normed, self.valued = config.qk_norm, config.has_values(layer)
         if self.valued:
             self.values = ValueEmbedding(config)

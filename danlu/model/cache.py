@@ -24,6 +24,7 @@ class Cache:
         self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
         self.valid = torch.zeros(rows, capacity, dtype=torch.bool, device=device)  # [B, S]
         self.positions = torch.zeros(rows, capacity, dtype=torch.long, device=device)  # [B, S]
+        self.ids = torch.zeros(rows, capacity, dtype=torch.long, device=device)  # [B, S], for who reads all again
         self.length, self.longest = 0, config.max_length
         if config.state_space:
             settings, width = config.state_space, config.width
@@ -64,6 +65,6 @@ class Cache:
     def keep(self, rows: Tensor) -> None:
         """Drop finished sequences: keep only ``rows`` (indices), in that order."""
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
-        self.valid, self.positions = self.valid[rows], self.positions[rows]
+        self.valid, self.positions, self.ids = self.valid[rows], self.positions[rows], self.ids[rows]
         if hasattr(self, "states"):
             self.windows, self.states = self.windows[:, rows], self.states[:, rows]

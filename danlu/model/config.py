@@ -48,8 +48,12 @@ class ModelConfig:
     """pre: before each layer and at the end; post: after each sum; sandwich: before and after each layer."""
     norm_epsilon: float = 1e-5
     """Added under the square root of the norm."""
+    norm_plus_one: bool = False
+    """RMSNorm's weights are added to 1, so they begin at 0 (Gemma)."""
     embedding_norm: bool = False
     """A norm right after the embedding."""
+    token_types: int = 0
+    """Rows of BERT's table of kinds of token, of which the first is added to every embedding; 0 is no table."""
     parallel: bool = False
     """Attention and feed-forward read the same stream and are added together."""
     positions: Position = "rope"
@@ -74,6 +78,8 @@ class ModelConfig:
     """llama3 and yarn: one of more turns stays as it is; 0 is 4 for llama3 and 32 for yarn, as published."""
     max_length: int = 512
     """Longest sequence, in tokens."""
+    position_offset: int = 0
+    """The row of the first position among learned ones (RoBERTa's is its padding's id and one)."""
     causal: bool = True
     """Tokens see earlier ones only; False is an encoder."""
     window: int = 0
@@ -117,7 +123,8 @@ class ModelConfig:
         for name in ("vocab_size", "layers", "width", "heads", "kv_heads", "head_width", "feedforward", "max_length"):
             if getattr(self, name) < 1:
                 raise UserError(f"model {name} must be at least 1, is {getattr(self, name)}")
-        for name in ("window", "global_every", "rope_skip", "attention_scale", "attention_cap", "logit_cap"):
+        free = ("window", "global_every", "rope_skip", "token_types", "position_offset")
+        for name in (*free, "attention_scale", "attention_cap", "logit_cap"):
             if getattr(self, name) < 0:
                 raise UserError(f"model {name} must not be negative, is {getattr(self, name)}")
         if self.heads % self.kv_heads:
@@ -159,6 +166,10 @@ class ModelConfig:
         for key in ("global_every", "rope_local_theta"):
             if getattr(self, key) and not self.window:
                 raise UserError(f"model {key} is for layers with a window, and there is none", remedy="Give a window")
+        if self.norm_plus_one and self.norm != "rmsnorm":
+            raise UserError(f"norm_plus_one is for rmsnorm, and norm is '{self.norm}'")
+        if self.position_offset and self.positions != "learned":
+            raise UserError(f"position_offset is for learned positions, and positions are '{self.positions}'")
         if self.parallel and self.norm_place != "pre":
             raise UserError(f"parallel layers read one norm before them, and norm_place is '{self.norm_place}'")
         if self.bias and self.qkv_bias:
@@ -257,7 +268,7 @@ class ModelConfig:
         norms = (self.layers + fed) * (2 if self.norm_place == "sandwich" else 1) + last + self.embedding_norm
         count += norm * (norms + self.head_transform)
         if self.positions == "learned":
-            count += self.max_length * self.width
+            count += (self.max_length + self.position_offset) * self.width
         heads = self.head_width * (self.heads + 2 * self.kv_heads)
         if self.bias:
             count += attending * (heads + self.width)
@@ -265,7 +276,7 @@ class ModelConfig:
         if self.qkv_bias:
             count += attending * heads
         count += 2 * self.head_width * attending * self.qk_norm + 2 * self.layers * self.residual_scalars
-        count += self.width * self.head_transform + self.vocab_size * self.head_bias
+        count += self.width * (self.head_transform + self.token_types) + self.vocab_size * self.head_bias
         if self.experts:
             mixed = sum(self.has_experts(layer) for layer in range(self.layers))
             count += mixed * self.experts.idle(self.width, 3 if self.gated else 2)

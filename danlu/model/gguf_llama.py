@@ -4,7 +4,8 @@ Two families are read. ``llama`` (with Mistral, SmolLM and Yi, which are written
 llama.cpp's rotary embedding, which turns neighbours (2i, 2i + 1): the rows of Q and K of every head were permuted
 when the file was made, and are put back here for the rotate-half of Hugging Face, (i, i + W/2). A model read
 without that still half works, which is why the tests look at the loss: 3.65 instead of 2.64 nats on one sentence.
-``qwen2`` was never permuted; its biases, in Q, K and V only, become a Llama with biases everywhere, the others zero.
+``qwen2`` was never permuted; with biases in Q, K and V only it stays a Qwen2. Any other choice of biases becomes a
+Llama with biases everywhere, the others zero.
 
 Nothing larger than `CHUNK` numbers is held at once. Left out: RoPE scaling and mixtures of experts, which the
 native model does not have; they are refused by name.
@@ -36,7 +37,7 @@ MATRICES = {
     "ffn_down": ("mlp.down_proj", "width", "feedforward"),
 }
 NORMS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
-PERMUTED = ("attn_q", "attn_k")
+PERMUTED, BIASED = ("attn_q", "attn_k"), ("attn_q", "attn_k", "attn_v")
 SCALES = "rope_freqs.weight"
 # What would change the arithmetic, and the value at which it does not
 NEUTRAL: dict[str, Any] = {
@@ -103,6 +104,8 @@ def config_of(file: Gguf) -> ModelConfig:
         if whole(key, head_width) != head_width:
             what = f"{family}.{key} is {whole(key)} and a head is {head_width} wide"
             raise UserError(f"{what}, which is not supported", where=file.path)
+    biased = {name.split(".")[-2] for name in file.tensors if name.endswith(".bias")}
+    only_qkv = biased == set(BIASED) and heads * head_width == width  # Qwen2's class knows no other shape
     embedding = file.tensors.get("token_embd.weight")
     if embedding is None:
         raise UserError("tensor token_embd.weight is missing", where=file.path, remedy="The file is incomplete")
@@ -118,7 +121,8 @@ def config_of(file: Gguf) -> ModelConfig:
         rope_theta=file.get(f"{family}.rope.freq_base", float, 10_000.0),
         max_length=whole("context_length"),
         tied="output.weight" not in file.tensors,
-        bias=any(name.endswith(".bias") for name in file.tensors),
+        bias=bool(biased) and not only_qkv,
+        qkv_bias=only_qkv,
     )
 
 
@@ -174,7 +178,7 @@ def weights_of(file: Gguf, config: ModelConfig) -> list[Weight]:
             head = config.head_width if permuted and ours in PERMUTED else 0
             shape = (sizes[rows], sizes[columns])
             found.append(take(f"{source}.{ours}.weight", f"{target}.{theirs}.weight", shape, head))
-            if config.bias:
+            if config.bias or (config.qkv_bias and ours in BIASED):
                 found.append(take(f"{source}.{ours}.bias", f"{target}.{theirs}.bias", shape[:1], head))
     found.append(take("output_norm.weight", "model.norm.weight", (config.width,)))
     if not config.tied:

@@ -26,7 +26,7 @@ Rows = NDArray[np.float32]
 # By the end of the name, in the order tried. Llama and most others; GPT-2; BLOOM, Falcon; GPT-NeoX; Llama's own; Danlu
 INPUTS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight", "tok_embeddings.weight",
           "embed.weight")  # fmt: skip
-OUTPUTS = ("lm_head.weight", "embed_out.weight", "output.weight", "head.weight")
+OUTPUTS = ("lm_head.weight", "embed_out.weight", "output.weight", "head.weight", "decoder.weight")
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 ROWS = 4096  # read at a time
 MOST_HEADER = 100_000_000  # bytes, as in the safetensors library
@@ -146,7 +146,7 @@ def find_tables(path: Path, config: dict[str, Any]) -> Found:
         raise UserError(what, where=path, remedy=f"Looked for tensors that end in {', '.join(INPUTS)}")
     output = next((t for end in OUTPUTS for t in tables if _ends(t.name, end) and t != source), None)
     tied = bool(config.get("tie_word_embeddings", output is None))
-    biases = [f"{end.removesuffix('weight')}bias" for end in OUTPUTS]
+    biases = [*(f"{end.removesuffix('weight')}bias" for end in OUTPUTS), "predictions.bias"]  # the last is BERT's
     bias = next((t for t in tensors if t.shape == (rows,) and any(_ends(t.name, end) for end in biases)), None)
     for tensor in (source, output, bias):
         if tensor is not None and tensor.dtype not in DTYPES:

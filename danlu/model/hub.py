@@ -1,13 +1,15 @@
 """A model on disk is a Hugging Face directory: read and write ``config.json`` and ``model.safetensors``.
 
-Configurations that Llama's class expresses are written as Llama, so transformers, vLLM and llama.cpp's
-converter open them as they are. Any other combination of switches is written as ``model_type: danlu``,
-which transformers opens after ``import danlu.model.hf``. Pickle is never read.
+A configuration that a class of transformers expresses (`danlu.model.families`) is written as that class, so
+transformers, vLLM and llama.cpp's converter open it as it is. Any other combination of switches is written as
+``model_type: danlu``, which transformers opens after ``import danlu.model.hf``. A family that is not native is read
+and written by transformers itself (`danlu.model.foreign`). Pickle is never read.
 """
 
 import json
 import struct
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,125 +20,72 @@ from torch import Tensor
 from danlu.base.artifact import find
 from danlu.base.errors import UserError
 from danlu.base.files import existing, remove, sha256, sync, write_text
+from danlu.base.progress import say
 from danlu.base.recipe import from_dict, to_dict
+from danlu.model import families
 from danlu.model.config import ModelConfig
+from danlu.model.families.names import Tensors
+from danlu.model.families.shape import MAX_LENGTH
 from danlu.model.transformer import Transformer
 
 SHARD_BYTES = 2 * 10**9
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ADAPTER = "adapter_config.json"  # a directory with it holds an adapter and not a model: danlu.model.adapters
-MAX_LENGTH = "max_position_embeddings"
 # Names by which transformers understands, and refuses, another thing.
 RENAMED = {"max_length": MAX_LENGTH, "rope_scaling": "rope_reach"}
 DAMAGED = "The file is damaged: make or copy it again"
-LLAMA_KEYS = (
-    *("vocab_size", "layers", "width", "heads", "kv_heads", "head_width", "feedforward"),
-    *("norm_epsilon", "rope_theta", "max_length", "tied", "bias"),
-)
-LLAMA_NAMES = (
-    ("embed.", "model.embed_tokens."),
-    ("norm.", "model.norm."),
-    ("head.", "lm_head."),
-    ("blocks.", "model.layers."),
-    (".attention_norm.", ".input_layernorm."),
-    (".feedforward_norm.", ".post_attention_layernorm."),
-    (".attention.", ".self_attn."),
-    (".feedforward.", ".mlp."),
-    *((f".{part}.", f".{part}_proj.") for part in ("q", "k", "v", "o", "gate", "up", "down")),
-)
-
-
-def is_llama(config: ModelConfig) -> bool:
-    """Does transformers' Llama class compute exactly this?"""
-    shape = {name: getattr(config, name) for name in LLAMA_KEYS}
-    return config == ModelConfig(**shape)
-
-
-def llama_name(name: str) -> str:
-    """Our parameter name → Llama's."""
-    for ours, theirs in LLAMA_NAMES:
-        if ours.startswith(".") and ours in name:
-            name = name.replace(ours, theirs)
-        elif not ours.startswith(".") and name.startswith(ours):
-            name = theirs + name[len(ours) :]
-    return name
+GIVE = "Give a model directory: one with config.json and model.safetensors"
+SCORE_DROPOUT = ("attn_pdrop", "attention_dropout", "attention_probs_dropout_prob")
 
 
 def to_hub_config(config: ModelConfig, tokens: dict[str, Any]) -> dict[str, Any]:
     """``config.json``. ``tokens``: bos_token_id, eos_token_id, pad_token_id where known."""
-    if not is_llama(config):
+    family = families.writing(config)
+    if family is None:
         shape = {RENAMED.get(name, name): value for name, value in to_dict(config).items()}
         kind = {"model_type": "danlu", "architectures": ["DanluForCausalLM"]}
         return kind | shape | {"tie_word_embeddings": config.tied, "dtype": "float32", **tokens}
-    return {
-        "model_type": "llama",
-        "architectures": ["LlamaForCausalLM"],
-        "vocab_size": config.vocab_size,
-        "num_hidden_layers": config.layers,
-        "hidden_size": config.width,
-        "num_attention_heads": config.heads,
-        "num_key_value_heads": config.kv_heads,
-        "head_dim": config.head_width,
-        "intermediate_size": config.feedforward,
-        "hidden_act": "silu",
-        "rms_norm_eps": config.norm_epsilon,
-        "rope_theta": config.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
-        MAX_LENGTH: config.max_length,
-        "tie_word_embeddings": config.tied,
-        "attention_bias": config.bias,
-        "mlp_bias": config.bias,
-        "dtype": "float32",
-        **tokens,
-    }
+    values = family.write(config)
+    fixed = {key: values[key] for key in tokens if values.get(key) is not None}  # RoBERTa counts positions from it
+    return {**values, "dtype": "float32", **tokens, **fixed}
 
 
 def from_hub_config(values: dict[str, Any], where: Path) -> ModelConfig:
     """The `ModelConfig` of a ``config.json``; a `UserError` for a family that is not native."""
-    if values.get("model_type") == "danlu":
+    kind = values.get("model_type")
+    if kind == "danlu":
         names = {RENAMED.get(name, name): name for name in ModelConfig.__dataclass_fields__}
         return from_dict(ModelConfig, {names[k]: v for k, v in values.items() if k in names}, str(where))
-    if values.get("model_type") != "llama":
-        raise UserError(
-            f"model type '{values.get('model_type')}' is not supported",
-            where=where,
-            remedy="Native families: llama, danlu",
-        )
-    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    if rope.get("rope_type", rope.get("type", "default")) != "default":
-        raise UserError(f"RoPE scaling '{rope.get('rope_type', rope.get('type'))}' is not supported", where=where)
-    if values.get("attention_bias", False) != values.get("mlp_bias", False):
-        raise UserError("biases in attention but not in the feed-forward layer are not supported", where=where)
-    if values.get("hidden_act", "silu") != "silu":
-        raise UserError(f"activation '{values['hidden_act']}' is not supported in a llama model", where=where)
-    heads = values["num_attention_heads"]
-    return ModelConfig(
-        vocab_size=values["vocab_size"],
-        layers=values["num_hidden_layers"],
-        width=values["hidden_size"],
-        heads=heads,
-        kv_heads=values.get("num_key_value_heads") or heads,
-        head_width=values.get("head_dim") or values["hidden_size"] // heads,
-        feedforward=values["intermediate_size"],
-        norm_epsilon=values.get("rms_norm_eps", 1e-6),
-        rope_theta=float(values.get("rope_theta") or rope.get("rope_theta", 10_000.0)),
-        max_length=values.get(MAX_LENGTH, 2048),
-        tied=values.get("tie_word_embeddings", False),
-        bias=values.get("attention_bias", False),
-    )
+    family = families.reading(str(kind))
+    if family is None:
+        native = ", ".join([*families.types(), "danlu"])
+        raise UserError(f"model type '{kind}' is not supported", where=where, remedy=f"Native families: {native}")
+    if values.get("quantization_config"):
+        raise UserError("quantization_config: quantised weights are not supported", where=where)
+    return family.read(values, where)
 
 
 def save_model(model: Transformer, path: Path, tokens: dict[str, Any], stop_ids: tuple[int, ...] = ()) -> None:
     """Write ``config.json``, ``generation_config.json`` and the weights (sharded above 2 GB)."""
+    from danlu.model.foreign import Foreign, save_foreign
+
     path.mkdir(parents=True, exist_ok=True)
-    rename = llama_name if is_llama(model.config) else str
-    tensors = {rename(name): value.detach().cpu().contiguous() for name, value in model.named_parameters()}
-    _write_weights(tensors, path)
+    if isinstance(model, Foreign):
+        save_foreign(model, path, tokens, stop_ids)
+        return
+    tensors = to_hub_names(model.config, {name: value.detach().cpu() for name, value in model.named_parameters()})
+    _write_weights({name: value.contiguous() for name, value in tensors.items()}, path)
     write_text(path / "config.json", _json(to_hub_config(model.config, tokens)))
     generation = dict(tokens)
     if stop_ids:
         generation["eos_token_id"] = list(stop_ids)
     write_text(path / "generation_config.json", _json(generation))
+
+
+def to_hub_names(config: ModelConfig, tensors: Tensors) -> Tensors:
+    """Parameters, or their gradients, as the directory has them: renamed, and fused where the family fuses."""
+    family = families.writing(config)
+    return tensors if family is None else family.save(tensors, config)
 
 
 def _write_weights(tensors: dict[str, Tensor], path: Path) -> None:
@@ -181,12 +130,22 @@ def read_config(path: Path) -> ModelConfig:
         from danlu.model.adapters.loading import adapter_config
 
         return adapter_config(path)
-    existing(path / "config.json", remedy="Give a model directory: one with config.json and model.safetensors")
+    return _read_config(path)[1]
+
+
+def _read_config(path: Path) -> tuple[str, ModelConfig]:
+    """The model type, and what it is to us."""
+    where = existing(path / "config.json", remedy=GIVE)
     try:
-        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        return from_hub_config(values, path / "config.json")
+        values = json.loads(where.read_text(encoding="utf-8"))
+        kind = str(values.get("model_type"))
+        if kind == "danlu" or families.reading(kind) is not None:
+            return kind, from_hub_config(values, where)
     except (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
-        raise UserError(f"not a usable configuration ({error!r})", where=path / "config.json") from None
+        raise UserError(f"not a usable configuration ({error!r})", where=where) from None
+    from danlu.model.foreign import foreign_config
+
+    return kind, foreign_config(path, kind)
 
 
 def load_model(path: Path) -> Transformer:
@@ -199,25 +158,49 @@ def load_model(path: Path) -> Transformer:
         from danlu.model.adapters.merging import merge
 
         return merge(open_adapter(path))
-    config = read_config(path)
+    kind, config = _read_config(path)
+    family = families.reading(kind)
+    if family is None and kind != "danlu":
+        from danlu.model.foreign import load_foreign
+
+        return load_foreign(path, config)
+    tensors = _read_weights(path)
+    try:
+        ours = tensors if family is None else family.load(tensors, config)
+    except UserError as error:
+        raise UserError(error.what, where=path) from None
+    model = Transformer(config)
+    names = {name: families.theirs(getattr(family, "NAMES", {}), name) for name, _ in model.named_parameters()}
+    _fill(model, ours, names, path)
+    _tell(family, tensors, path)
+    return model
+
+
+def _read_weights(path: Path) -> Tensors:
     tensors = {}
-    for file in _weight_files(path):
+    for file in weight_files(path):
         check_hash(path, file)
         try:
             tensors.update(load_file(file))
         except (SafetensorError, OSError, struct.error) as error:
-            raise UserError(
-                f"cannot be read as safetensors ({error})",
-                where=file,
-                remedy="The file is damaged: make or copy it again",
-            ) from None
-    model = Transformer(config)
-    rename = llama_name if is_llama(config) else str
-    _fill(model, tensors, {name: rename(name) for name, _ in model.named_parameters()}, path)
-    return model
+            raise UserError(f"cannot be read as safetensors ({error})", where=file, remedy=DAMAGED) from None
+    return tensors
 
 
-def _weight_files(path: Path) -> list[Path]:
+def _tell(family: ModuleType | None, tensors: Tensors, path: Path) -> None:
+    """What of the directory is not taken over."""
+    if family is None:
+        return
+    if names := families.left_out(family, tensors):
+        say(f"  {path}: no part of the model, and not kept when it is saved: {', '.join(names)}")
+    values = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    for key in SCORE_DROPOUT:
+        if values.get(key):
+            say(f"  {path}: {key} {values[key]} is not taken over, since no attention is dropped here in training")
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Those with weights; a `UserError` where there is none, or only pickles."""
     if (path / INDEX).exists():
         try:
             names = json.loads((path / INDEX).read_text(encoding="utf-8"))["weight_map"].values()
@@ -225,7 +208,16 @@ def _weight_files(path: Path) -> list[Path]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"not a usable index ({error!r})", where=path / INDEX, remedy=DAMAGED) from None
         return [existing(file) for file in files]
-    return [existing(path / WEIGHTS, remedy="Give a model directory: one with config.json and model.safetensors")]
+    _no_pickle(path)
+    return [existing(path / WEIGHTS, remedy=GIVE)]
+
+
+def _no_pickle(path: Path) -> None:
+    """A `UserError` where the only weights are pickled: opening such a file runs whatever is in it."""
+    if (path / WEIGHTS).exists() or (path / INDEX).exists():
+        return
+    for file in sorted(path.glob("*.bin")):
+        raise UserError("is a pickle, which is never read", where=file, remedy="Give a directory with safetensors")
 
 
 def check_hash(path: Path, file: Path) -> None:
@@ -237,16 +229,27 @@ def check_hash(path: Path, file: Path) -> None:
 
 
 @torch.no_grad()
-def _fill(model: Transformer, tensors: dict[str, Tensor], names: dict[str, str], path: Path) -> None:
-    """Copy, so that every parameter keeps torch's own alignment: a mapped file's would change rounding."""
+def _fill(model: Transformer, tensors: Tensors, names: dict[str, str], path: Path) -> None:
+    """Copy, so that every parameter keeps torch's own alignment: a mapped file's would change rounding.
+
+    ``tensors`` have our names, and ``names`` says what the files call them. What is left over is refused, but for an
+    output layer that is the embedding once more.
+    """
+    left = dict(tensors)
     for name, parameter in model.named_parameters():
-        found = tensors.get(names[name])
+        found = left.pop(name, None)
         if found is None:
             raise UserError(f"tensor {names[name]} is missing", where=path, remedy="The file is incomplete")
         if found.shape != parameter.shape:
             shapes = f"{list(found.shape)}, and config.json says {list(parameter.shape)}"
             raise UserError(f"tensor {names[name]} has shape {shapes}", where=path)
         parameter.copy_(found)
+    head = left.pop("head.weight", None) if model.config.tied else None
+    if head is not None and not torch.equal(head, tensors["embed.weight"]):
+        raise UserError("the output layer is not the embedding, and config.json says that it is", where=path,
+                        remedy="Correct tie_word_embeddings")  # fmt: skip
+    for name in left:
+        raise UserError(f"tensor {name} has no place in the model that config.json describes", where=path)
 
 
 def _json(values: dict[str, Any]) -> str:

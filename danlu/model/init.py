@@ -32,7 +32,8 @@ def initialise(model: nn.Module, seed: int) -> None:
             pace = _between(low, high, torch.rand(parameter.shape, generator=draw)).exp()
             parameter.copy_(pace + torch.log(-torch.expm1(-pace)))  # softplus of it is the pace
         elif parameter.dim() < 2:
-            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            plus_one = getattr(model.get_submodule(name.rpartition(".")[0]), "plus_one", False)
+            parameter.fill_(0.0 if name.endswith("bias") or plus_one else 1.0)
         elif name.endswith(("o.weight", "down.weight")):
             parameter.zero_()
         elif "embed" in name or "table" in name:

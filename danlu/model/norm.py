@@ -37,13 +37,13 @@ class _RMSNorm(torch.autograd.Function):
 class RMSNorm(nn.Module):
     """Divide by the root mean square over the last dimension, then scale."""
 
-    def __init__(self, width: int, epsilon: float) -> None:
+    def __init__(self, width: int, epsilon: float, plus_one: bool = False) -> None:
         super().__init__()
-        self.weight, self.epsilon = nn.Parameter(torch.ones(width)), epsilon
+        self.weight, self.epsilon, self.plus_one = nn.Parameter(torch.ones(width)), epsilon, plus_one
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., D] -> [..., D], same dtype."""
-        return _RMSNorm.apply(x, self.weight, self.epsilon)
+        return _RMSNorm.apply(x, self.weight + 1 if self.plus_one else self.weight, self.epsilon)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -57,5 +57,6 @@ class LayerNorm(nn.LayerNorm):
 
 def make_norm(config: ModelConfig) -> nn.Module:
     """The norm that the config names."""
-    kind = {"rmsnorm": RMSNorm, "layernorm": LayerNorm}[config.norm]
-    return kind(config.width, config.norm_epsilon)
+    if config.norm == "layernorm":
+        return LayerNorm(config.width, config.norm_epsilon)
+    return RMSNorm(config.width, config.norm_epsilon, config.norm_plus_one)

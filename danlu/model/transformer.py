@@ -134,6 +134,8 @@ class Transformer(nn.Module):
         self.compute_dtype = torch.float32
         self.checkpointing: bool | str = "none"
         self.embed = nn.Embedding(config.vocab_size, config.width)
+        if config.token_types:
+            self.type_table = nn.Embedding(config.token_types, config.width)
         self.positions = positions_of(config)
         if config.rope_local_theta:
             self.local_positions = Rope(config, local=True)
@@ -157,13 +159,18 @@ class Transformer(nn.Module):
         """The output layer's matrix, [V, D]."""
         return self.embed.weight if self.config.tied else self.head.weight
 
+    @property
+    def output_bias(self) -> Tensor | None:
+        """The output layer's bias, [V]."""
+        return self.head_bias.bias if self.config.head_bias else None
+
     def forward(self, ids: Tensor, segments: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """ids: [B, T] -> logits: [B, T, V]."""
         return self.logits(self.hidden(ids, segments, cache))
 
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden: [..., D], of `hidden` -> [..., V]."""
-        bias = self.head_bias.bias.to(hidden.dtype) if self.config.head_bias else None
+        bias = None if self.output_bias is None else self.output_bias.to(hidden.dtype)
         logits = nn.functional.linear(hidden, self.output_weight.to(hidden.dtype), bias)
         if self.config.logit_scale != 1.0:
             logits = logits * self.config.logit_scale
@@ -221,6 +228,8 @@ class Transformer(nn.Module):
         x = self.embed(ids).to(self.compute_dtype)
         if self.config.embedding_multiplier != 1.0:
             x = x * self.config.embedding_multiplier
+        if self.config.token_types:
+            x = x + self.type_table.weight[0].to(x.dtype)
         x = self.positions.embed(x, positions)
         if self.config.embedding_norm:
             x = self.embed_norm(x)

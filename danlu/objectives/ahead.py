@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from danlu.model.heads import AheadBlock, heads_of
 from danlu.model.transformer import Transformer
 from danlu.objectives.linear_loss import cross_entropy_sum
-from danlu.objectives.next_token import NextToken, output_of, predicting
+from danlu.objectives.next_token import NextToken, check_sight, output_of, predicting
 from danlu.objectives.objective import Metrics
 from danlu.objectives.routing import ledger_of, settled
 from danlu.tokens.batches import Batch
@@ -30,6 +30,7 @@ class NextTokens(NextToken):
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Metrics]:
         """The model runs once; heads run at the positions from which they predict."""
         assert isinstance(model, Transformer)
+        check_sight(model)
         ledger = ledger_of(model, predicting(batch.mask))
         hidden = model.hidden(batch.ids, batch.segments, ledger=ledger)
         total, metrics = self.from_hidden(model, hidden, batch)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from danlu.base.errors import UserError
 from danlu.model.transformer import Transformer
 from danlu.objectives.linear_loss import cross_entropy_and_z, log_probabilities
 from danlu.objectives.objective import Metrics
@@ -28,6 +29,7 @@ class NextToken:
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Metrics]:
         """Only positions with a weight reach the output layer."""
         assert isinstance(model, Transformer)
+        check_sight(model)
         ledger = ledger_of(model, predicting(batch.mask))
         hidden = model.hidden(batch.ids, batch.segments, ledger=ledger)
         return settled(self.from_hidden(model, hidden, batch), model, ledger)
@@ -40,6 +42,12 @@ class NextToken:
         return total, {"z_loss": added} if self.z_loss else {}
 
 
+def check_sight(model: Transformer) -> None:
+    """A `UserError` for an encoder: it sees the next token, so that to predict it is no achievement."""
+    if not model.config.causal:
+        raise UserError("an encoder sees the tokens that it would have to predict", remedy="Use a causal model")
+
+
 def predicting(mask: Tensor) -> Tensor:
     """What the token after each position counts. [B, T] -> [B, T]."""
     return nn.functional.pad(mask[:, 1:], (0, 1))
@@ -49,7 +57,7 @@ def output_of(model: Transformer) -> dict[str, Any]:
     """What the output layer does beside its product: bias, cap and scale, as the losses of `linear_loss` take them."""
     config = model.config
     return {
-        "bias": model.head_bias.bias if config.head_bias else None,
+        "bias": model.output_bias,
         "cap": config.logit_cap,
         "scale": config.logit_scale,
     }
@@ -74,6 +82,7 @@ def select(model: Transformer, ids: Tensor, mask: Tensor, segments: Tensor) -> t
 
 def sequence_log_probabilities(model: Transformer, ids: Tensor, mask: Tensor, segments: Tensor) -> Tensor:
     """Σ mask · log p over each row. ids, mask, segments: [B, T] -> [B], float32, differentiable."""
+    check_sight(model)
     hidden, targets, weights, rows = select(model, ids, mask, segments)
     logp = log_probabilities(hidden, model.output_weight, targets, **output_of(model)) * weights
     return torch.zeros(ids.shape[0], device=logp.device).index_add(0, rows, logp)

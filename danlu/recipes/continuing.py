@@ -155,7 +155,8 @@ def measure(
 def windows_of(model: Transformer, length: int) -> Iterator[None]:
     """Measure in windows of the training's length: at the 8,192 tokens that some models take, a row costs gigabytes."""
     whole = model.config
-    model.config = dataclasses.replace(whole, max_length=min(length, whole.max_length))
+    shorter = min(length, whole.max_length)
+    model.config = dataclasses.replace(whole, max_length=shorter, window=min(whole.window, shorter))
     try:
         yield
     finally:

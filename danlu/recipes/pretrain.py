@@ -3,7 +3,7 @@
     danlu pretrain --data runs/tokens --size 30M
     danlu pretrain --from runs/smollm2-zh --data runs/tokens-zh --replay runs/tokens-en --tokens 20M
 
-The second trains a model of the Llama family on (`danlu.recipes.continuing`): after an extension of its vocabulary the
+The second trains a model on (`danlu.recipes.continuing`): after an extension of its vocabulary the
 new rows learn first, then the embeddings, then everything.
 """
 
@@ -55,7 +55,7 @@ class Pretrain(Training):
     out: Path = field(default=Path("runs/pretrain"), metadata=UNCHANGING)
     """The directory to write."""
     from_model: Annotated[Path | None, tyro.conf.arg(name="from")] = field(default=None, metadata=UNCHANGING)
-    """A model directory of the Llama family to train on, with its tokenizer; its shape is its own."""
+    """A model directory to train on, with its tokenizer; its shape is its own."""
     size: str | None = None
     """About how many parameters, 10M if unset; depth, width and the rest follow."""
     shape: Shape = Shape()

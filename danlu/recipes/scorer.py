@@ -19,8 +19,6 @@ from danlu.base.files import existing
 from danlu.text.filters import ngram, trained
 from danlu.text.filters.perplexity import Scorer
 
-NATIVE = ("danlu", "llama")
-
 
 def perplexity_scorer(model: str | Path, device: DeviceName = "auto", length: int = 1024, batch: int = 16) -> Scorer:
     """A function from texts to their bits a byte; a `UserError` if ``model`` is not a folder with a model in it."""
@@ -115,13 +113,14 @@ def _batches(
 def _network(folder: Path, device: DeviceName) -> Network:
     """The model in ``folder``, read once in each process."""
     from danlu.base.device import pick_device
+    from danlu.model import families
 
     place = pick_device(device)
     try:
         family = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except ValueError as error:
         raise UserError(f"not valid JSON ({error})", where=folder / "config.json") from None
-    return _native(folder, place) if family in NATIVE else _foreign(folder, place)
+    return _native(folder, place) if family in ("danlu", *families.types()) else _foreign(folder, place)
 
 
 def _native(folder: Path, place: Any) -> Network:

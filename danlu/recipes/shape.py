@@ -34,8 +34,12 @@ class Shape:
     """pre: before each layer and at the end; post: after each sum; sandwich: before and after each layer."""
     norm_epsilon: float | None = None
     """Added under the square root of the norm."""
+    norm_plus_one: bool | None = None
+    """RMSNorm's weights are added to 1, so they begin at 0 (Gemma)."""
     embedding_norm: bool | None = None
     """A norm right after the embedding."""
+    token_types: int | None = None
+    """Rows of BERT's table of kinds of token, of which the first is added to every embedding; 0 is no table."""
     parallel: bool | None = None
     """Attention and feed-forward read the same stream and are added together."""
     positions: Position | None = None
@@ -58,6 +62,8 @@ class Shape:
     """llama3 and yarn: a frequency of fewer turns over that length is scaled in full; 0 is 1, as published."""
     rope_high: float | None = None
     """llama3 and yarn: one of more turns stays as it is; 0 is 4 for llama3 and 32 for yarn, as published."""
+    position_offset: int | None = None
+    """The row of the first position among learned ones (RoBERTa's is its padding's id and one)."""
     causal: bool | None = None
     """Tokens see earlier ones only; False is an encoder."""
     window: int | None = None

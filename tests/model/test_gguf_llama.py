@@ -67,8 +67,8 @@ def test_the_logits_are_those_of_llama_cpp(tmp_path: Path, tied: bool, bias: tup
     assert load_model(made).config.tied is tied
 
 
-def test_qwen2_is_a_llama_with_biases_everywhere(tmp_path: Path) -> None:
-    """Its rows were never permuted, and where it has no bias there is a zero."""
+def test_qwen2_stays_a_qwen2(tmp_path: Path) -> None:
+    """Its rows were never permuted, and its biases are where they were."""
     torch.manual_seed(0)
     theirs = Qwen2ForCausalLM(
         Qwen2Config(
@@ -93,9 +93,10 @@ def test_qwen2_is_a_llama_with_biases_everywhere(tmp_path: Path) -> None:
     path = gguf_files.write(tmp_path / "a.gguf", tensors, gguf_files.metadata(VOCAB, "qwen2"), "qwen2")
     made = load_model(directory(path, tmp_path / "out"))
     np.testing.assert_allclose(logits(made), logits(theirs), rtol=0, atol=1e-4)
-    assert made.config.bias
-    assert not made.blocks[0].attention.o.bias.any()
+    assert made.config.qkv_bias
+    assert made.blocks[0].attention.o.bias is None
     assert made.blocks[0].attention.q.bias.all()
+    assert isinstance(AutoModelForCausalLM.from_pretrained(tmp_path / "out"), Qwen2ForCausalLM)
 
 
 def written(tmp_path: Path, values: dict[str, Any] | None = None, **changes: Any) -> Path:

@@ -1,4 +1,4 @@
-"""``model_type: danlu``: every combination that Llama's class does not express opens in transformers."""
+"""``model_type: danlu``: every combination that no class of transformers expresses opens there all the same."""
 
 import itertools
 import json
@@ -10,8 +10,9 @@ import torch
 from conftest import Tiny
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from danlu.model.families import writing
 from danlu.model.hf import DanluForCausalLM
-from danlu.model.hub import is_llama, load_model, save_model
+from danlu.model.hub import load_model, save_model
 
 IDS = torch.randint(1, 61, (2, 9), generator=torch.Generator().manual_seed(0))
 SWITCHES = itertools.product(
@@ -27,7 +28,7 @@ OTHERS = [
 @pytest.mark.parametrize("changes", OTHERS, ids=lambda c: " ".join(map(str, c.values())))
 def test_every_other_combination_opens_with_equal_logits(tiny: Tiny, changes: dict[str, Any], tmp_path: Path) -> None:
     model = tiny(**changes)
-    assert not is_llama(model.config)
+    assert writing(model.config) is None
     save_model(model, tmp_path, {"pad_token_id": 0})
     written = json.loads((tmp_path / "config.json").read_text())
     assert written["model_type"] == "danlu"
@@ -40,6 +41,24 @@ def test_every_other_combination_opens_with_equal_logits(tiny: Tiny, changes: di
         assert torch.equal(theirs(IDS).logits, expected)
         assert torch.equal(load_model(tmp_path)(IDS), expected)
     assert sum(p.numel() for p in theirs.parameters()) == model.config.parameters()
+
+
+OTHER_PARTS: list[dict[str, Any]] = [
+    {"causal": False, "head_transform": True, "head_bias": True, "norm": "layernorm"},
+    {"positions": "learned", "position_offset": 2, "token_types": 3, "norm_plus_one": True, "qk_norm": True},
+    {"window": 5, "global_every": 2, "rope_local_theta": 50.0, "rope_scaling": "yarn", "rope_factor": 2.0},
+    {"embedding_norm": True, "norm_place": "sandwich", "logit_cap": 2.0, "value_embeddings": True},
+]
+
+
+@pytest.mark.parametrize("changes", OTHER_PARTS, ids=str)
+def test_parts_that_only_some_models_have(tiny: Tiny, changes: dict[str, Any], tmp_path: Path) -> None:
+    model = tiny(**changes)
+    save_model(model, tmp_path, {})
+    theirs, said = AutoModelForCausalLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(said[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    with torch.no_grad():
+        assert torch.equal(theirs(IDS).logits, model(IDS))
 
 
 def test_what_transformers_saves_is_ours_again(tiny: Tiny, tmp_path: Path) -> None:

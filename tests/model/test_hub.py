@@ -147,6 +147,31 @@ def test_a_missing_tensor_and_a_wrong_shape(tiny: Tiny, tmp_path: Path) -> None:
     refused(tmp_path, r"tensor model\.layers\.1\.mlp\.up_proj\.weight is missing")
 
 
+def test_an_output_layer_that_should_be_the_embedding(tiny: Tiny, tmp_path: Path) -> None:
+    save_model(tiny(), tmp_path, {})
+    table = load_file(tmp_path / WEIGHTS)["model.embed_tokens.weight"]
+    damaged(tmp_path, lambda tensors: tensors.update({"lm_head.weight": table.clone()}))
+    assert torch.equal(logits(load_model(tmp_path)), logits(tiny()))
+    damaged(tmp_path, lambda tensors: tensors.update({"lm_head.weight": table + 1}))
+    refused(tmp_path, r"the output layer is not the embedding, and config\.json says that it is\. Correct tie_word")
+
+
+def test_a_tensor_twice_or_without_a_place(tiny: Tiny, tmp_path: Path) -> None:
+    save_model(tiny(), tmp_path / "llama", {})
+    damaged(tmp_path / "llama", lambda tensors: tensors.update({"norm.weight": torch.ones(32)}))
+    refused(tmp_path / "llama", r"tensor norm\.weight is there twice, and the two differ")
+    save_model(tiny(positions="alibi"), tmp_path / "danlu", {})
+    damaged(tmp_path / "danlu", lambda tensors: tensors.update({"more": torch.ones(2)}))
+    refused(tmp_path / "danlu", "tensor more has no place in the model")
+
+
+def test_pickled_weights_are_never_opened(tiny: Tiny, tmp_path: Path) -> None:
+    save_model(tiny(), tmp_path, {})
+    (tmp_path / WEIGHTS).unlink()
+    (tmp_path / "pytorch_model.bin").write_bytes(b"anything")
+    refused(tmp_path, r"pytorch_model\.bin: is a pickle, which is never read\. Give a directory with safetensors")
+
+
 def test_what_is_not_there(tmp_path: Path, tiny: Tiny) -> None:
     refused(tmp_path, r"config\.json: no such file or directory\. Give a model directory")
     save_model(tiny(), tmp_path, {})
@@ -164,9 +189,12 @@ def test_an_index_that_is_none(tiny: Tiny, tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"model_type": "gpt2"}, r"model type 'gpt2' is not supported\. Native families: llama, danlu"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4}}, "RoPE scaling 'yarn' is not supported"),
-        ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "RoPE scaling 'linear' is not supported"),
+        ({"model_type": "nonsense"}, r"model type 'nonsense' is not supported.*\. Native families: llama, mistral"),
+        ({"model_type": "gpt2"}, "not a usable configuration"),
+        ({"rope_parameters": {"rope_type": "longrope", "factor": 4}}, "RoPE scaling 'longrope' is not supported"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "dynamic"}}, "RoPE scaling 'dynamic' is not supported"),
+        ({"rope_parameters": None, "rope_scaling": {"type": "linear"}}, "not a usable configuration"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config: quantised weights are not supported"),
         ({"attention_bias": True}, "biases in attention but not"),
         ({"hidden_act": "gelu"}, "activation 'gelu' is not supported in a llama model"),
         ({"num_key_value_heads": 3}, "kv_heads 3 do not divide heads 4"),

@@ -5,6 +5,7 @@ import torch
 from conftest import Tiny
 from torch import Tensor
 
+from danlu.base.errors import UserError
 from danlu.model.kinds import Experts
 from danlu.model.transformer import Transformer
 from danlu.objectives.next_token import NextToken, sequence_log_probabilities
@@ -171,3 +172,11 @@ def test_routers_of_experts_learn_by_losses_of_their_own(tiny: Tiny) -> None:
         torch.testing.assert_close(again, loss.detach(), rtol=1e-5, atol=1e-4)
     assert torch.equal(found[0][0], found[1][0])
     assert not torch.allclose(found[0][1], found[1][1])
+
+
+def test_an_encoder_has_nothing_to_predict(tiny: Tiny) -> None:
+    data = batch()
+    with pytest.raises(UserError, match="an encoder sees the tokens that it would have to predict"):
+        NextToken()(tiny(causal=False), data)
+    with pytest.raises(UserError, match="Use a causal model"):
+        sequence_log_probabilities(tiny(causal=False), data.ids, data.mask, data.segments)

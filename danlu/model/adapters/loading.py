@@ -9,11 +9,12 @@ import torch
 from danlu.base.artifact import find
 from danlu.base.errors import UserError
 from danlu.base.progress import say
+from danlu.model import families
 from danlu.model.adapters.files import CONFIG, Saved, read_adapter, read_json
 from danlu.model.adapters.lora import LoraLinear, hub_name, linear_layers, put
 from danlu.model.adapters.rows import grow_rows, tables_of
 from danlu.model.config import ModelConfig
-from danlu.model.hub import is_llama, llama_name, load_model, read_config
+from danlu.model.hub import load_model, read_config
 from danlu.model.transformer import Transformer
 from danlu.tokens.extending.note import EXTENSION
 
@@ -109,8 +110,8 @@ def _put_rows(saved: Saved, model: Transformer, place: Path) -> None:
 
 def _put_whole(saved: Saved, model: Transformer, place: Path) -> None:
     """What peft calls modules to save. A table that is also the output layer was two for peft, which must be equal."""
-    rename = llama_name if is_llama(model.config) else str
-    parameters, whole = {rename(name): value for name, value in model.named_parameters()}, dict(saved.whole)
+    named = {families.hub_name(model.config, name): value for name, value in model.named_parameters()}
+    parameters, whole = named, dict(saved.whole)
     if model.config.tied and whole:
         source = hub_name(model.config, "embed") + ".weight"
         output = whole.pop("lm_head.weight", None)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from danlu.base.errors import UserError, nearest
 from danlu.base.seed import derive
+from danlu.model import families
 from danlu.model.adapters.settings import ALL_LINEAR, Lora
 from danlu.model.config import ModelConfig
-from danlu.model.hub import is_llama, llama_name
 from danlu.model.linear import Linear
 from danlu.model.transformer import Transformer
 
@@ -57,11 +57,12 @@ def scale_of(rank: int, alpha: float, rslora: bool) -> float:
 
 def hub_name(config: ModelConfig, name: str) -> str:
     """The name of a module in a Hugging Face directory."""
-    return llama_name(f"{name}.weight").removesuffix(".weight") if is_llama(config) else name
+    return families.hub_name(config, f"{name}.weight").removesuffix(".weight")
 
 
 def linear_layers(model: Transformer) -> dict[str, tuple[str, Linear]]:
     """The linear layers of the blocks: their name in a Hugging Face directory → our name and the layer."""
+    families.separate(model.config)
     found = model.blocks.named_modules(prefix="blocks")
     return {hub_name(model.config, name): (name, module) for name, module in found if isinstance(module, Linear)}
 

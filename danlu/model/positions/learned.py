@@ -7,12 +7,13 @@ from danlu.model.positions import Positions
 
 
 class Learned(Positions):
-    """A table with one row a position."""
+    """A table with one row a position, after as many that none reads as the config says."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.table = nn.Embedding(config.max_length, config.width)
+        self.offset = config.position_offset
+        self.table = nn.Embedding(config.max_length + self.offset, config.width)
 
     def embed(self, x: Tensor, positions: Tensor) -> Tensor:
         """x: [B, T, D], positions: [B, T] -> [B, T, D]."""
-        return x + self.table(positions).to(x.dtype)
+        return x + self.table(positions + self.offset).to(x.dtype)
