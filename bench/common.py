@@ -122,10 +122,19 @@ def peer_python(name: str) -> Path:
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted:
         print(f"making {home.name} for {name}", flush=True)
         venv.create(home, clear=True, with_pip=True, symlinks=os.name != "nt")
+        kept = home / "constraints.txt"
+        kept.write_text("\n".join(unnamed(constraints, requirements)) + "\n", encoding="utf-8")
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "-q"]
-        subprocess.run([*pip, "-c", str(constraints), "-r", str(requirements)], check=True)
+        subprocess.run([*pip, "-c", str(kept), "-r", str(requirements)], check=True)
         stamp.write_text(wanted, encoding="utf-8")
     return python
+
+
+def unnamed(constraints: Path, requirements: Path) -> list[str]:
+    """The constraints without those of packages that a peer's requirements name: what it asks for itself, it gets."""
+    lines = [file.read_text(encoding="utf-8").splitlines() for file in (constraints, requirements)]
+    own = {line.partition("==")[0].lower() for line in lines[1] if not line.startswith("#")}
+    return [line for line in lines[0] if line.partition("==")[0].lower() not in own]
 
 
 def answer(command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> Any:

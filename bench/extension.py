@@ -162,6 +162,7 @@ def shards(model: Path, corpus: Path) -> Any:
 
 def to_reach(model: Path, corpus: Path) -> float:
     """The un-extended model's bits a byte on what training is measured by, in windows of the same length."""
+    from danlu.base.device import pick_precision, torch_dtype
     from danlu.evaluate.perplexity import by_source, total
     from danlu.model.hub import load_model
     from danlu.recipes.continuing import windows_of
@@ -169,6 +170,7 @@ def to_reach(model: Path, corpus: Path) -> float:
     from danlu.tokens.tokenizer import Tokenizer
 
     loaded, pad_id = load_model(model).eval(), Tokenizer.load(model).pad_id
+    loaded.compute_dtype = torch_dtype(pick_precision("auto", torch.device("cpu")))  # as training measures
     with windows_of(loaded, LENGTH):
         held_out = open_training(shards(model, corpus).path).held_out
         return sum((total(by_source(loaded, s, pad_id=pad_id, most_bytes=READ)) for s in held_out[1:]),

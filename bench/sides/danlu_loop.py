@@ -1,12 +1,14 @@
-"""Danlu's side of pretrain_speed: its loop over batches from a file, in a process of its own.
+"""Danlu's side of pretrain_speed and memory: its loop over batches from a file, in a process of its own.
 
-    python danlu_loop.py WORK.json OPTIMIZER
+    python danlu_loop.py WORK.json OPTIMIZER [checkpointing]
 
 Everything but reading shards is what `danlu pretrain` does: its model with packed segments, next_token, the loop
-with clipping and guard, the allocator told to keep its memory. Prints seconds and loss of each step as JSON.
+with clipping and guard, the allocator told to keep its memory. Prints seconds and loss of each step as JSON, and the
+most memory that the process ever had resident.
 """
 
 import json
+import resource
 import sys
 import time
 from collections.abc import Iterator
@@ -76,13 +78,21 @@ def main() -> None:
         steps=len(ids),
         optimizer=OptimizerSettings(name=optimizer, lr=work["lr"]),  # type: ignore[arg-type]
         schedule=ScheduleSettings(warmup=0, decay=0),
+        checkpointing="checkpointing" in sys.argv,
         checkpoint_every=len(ids) + 1,
     )
     model, clock = load_model(Path(work["weights"])), Clock()
     with TemporaryDirectory() as folder:
-        Loop(model, NextToken(), Given(ids), settings, Checkpoints(Path(folder)), "bf16", [clock]).run()
+        Loop(model, NextToken(), Given(ids), settings, Checkpoints(Path(folder)), work["precision"], [clock]).run()
     seconds = [after - before for before, after in zip(clock.times, clock.times[1:])]
-    print(json.dumps({"seconds": seconds, "losses": clock.losses, "parameters": model.config.parameters()}))
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {
+        "seconds": seconds,
+        "losses": clock.losses,
+        "parameters": model.config.parameters(),
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
+    }
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""The peer's side of pretrain_speed: Hugging Face Trainer over batches from a file, in its own environment.
+"""The peer's side of pretrain_speed and memory: Hugging Face Trainer over batches from a file, in its own environment.
 
-    python trainer.py WORK.json sdpa|eager
+    python trainer.py WORK.json sdpa|eager [checkpointing]
 
-LlamaForCausalLM from the weights that Danlu starts from as well, bf16 autocast, the fused AdamW, nothing logged or
-saved. Prints seconds and loss of each step as JSON. Imports nothing of Danlu.
+LlamaForCausalLM from the weights that Danlu starts from as well, bf16 autocast unless the work says float32, the fused
+AdamW, nothing logged or saved. Prints seconds and loss of each step as JSON, and the most memory that the process ever
+had resident. Imports nothing of Danlu.
 """
 
 import json
+import resource
 import sys
 import time
 import warnings
@@ -82,7 +84,8 @@ def main() -> None:
             adam_beta2=0.95,
             weight_decay=0.1,
             max_grad_norm=1.0,
-            bf16=True,
+            bf16=work["precision"] == "bf16",
+            gradient_checkpointing="checkpointing" in sys.argv,
             use_cpu=True,
             dataloader_num_workers=0,
             dataloader_pin_memory=False,
@@ -94,7 +97,9 @@ def main() -> None:
         trainer = InOrder(model, arguments, train_dataset=Rows(ids), callbacks=[clock])
         trainer.losses = []
         trainer.train()
+    unit = 1 if sys.platform == "darwin" else 1024
     found = {
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit,
         "seconds": [after - before for before, after in zip(clock.times, clock.times[1:])],
         "losses": [float(loss) for loss in trainer.losses],
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
