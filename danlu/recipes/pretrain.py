@@ -7,7 +7,7 @@ The second trains a model on (`danlu.recipes.continuing`): after an extension of
 new rows learn first, then the embeddings, then everything.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from danlu.base.errors import UserError
 from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
 from danlu.model.config import ModelConfig
+from danlu.model.kinds import Experts, StateSpace
 from danlu.objectives.settings import Masking, ObjectiveName, PredictAhead, check_z_loss
 from danlu.recipes.common import Training
 from danlu.recipes.shape import Shape
@@ -29,6 +30,10 @@ from danlu.train.settings import OptimizerSettings
 
 STAGE = "pretrain"
 SIZE, REWARM, REPLAY_SHARE = "10M", 0.1, 0.25
+SAID = {
+    *("vocab_size", "layers", "width", "heads", "kv_heads", "head_width", "feedforward", "max_length"),
+    *("activation", "norm", "positions", "tied"),
+}  # what `describe` says of any shape
 
 
 @dataclass(frozen=True)
@@ -211,10 +216,25 @@ def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
 
 
 def describe(config: ModelConfig) -> str:
-    """One line on a shape."""
+    """One line on a shape, with every switch that is not as it is without being set."""
     grouped = "" if config.kv_heads == config.heads else f" ({config.kv_heads} for keys and values)"
-    return (
-        f"{count(config.parameters())} parameters: {config.layers} layers, width {config.width}, "
-        f"{config.heads} heads{grouped}, {config.activation} {config.feedforward}, {config.positions}, {config.norm}, "
-        f"vocabulary {config.vocab_size}, length {config.max_length}"
+    others = (f.name for f in fields(config) if f.name not in SAID and getattr(config, f.name) != f.default)
+    return ", ".join(
+        [
+            f"{count(config.parameters())} parameters: {config.layers} layers",
+            f"width {config.width}, {config.heads} heads{grouped}",
+            f"{config.activation} {config.feedforward}, {config.positions}, {config.norm}",
+            f"vocabulary {config.vocab_size}, length {config.max_length}",
+            *(_switch(name, getattr(config, name)) for name in others),
+        ]
     )
+
+
+def _switch(name: str, value: Any) -> str:
+    """A switch and what it is set to, in words."""
+    if isinstance(value, Experts):
+        return f"{value.per_token} of {value.count} experts a token"
+    if isinstance(value, StateSpace):
+        return f"Mamba-2 of state {value.state}"
+    words = name.replace("_", " ")
+    return f"{'' if value else 'not '}{words}" if isinstance(value, bool) else f"{words} {value}"

@@ -1,6 +1,7 @@
 """Each switch of a model can be set from a recipe, and does what it says there."""
 
 import ast
+import dataclasses
 import inspect
 import itertools
 import typing
@@ -11,6 +12,7 @@ from danlu.model import config as model_config
 from danlu.model.config import ModelConfig
 from danlu.model.kinds import Experts, StateSpace
 from danlu.recipes import shape as recipe_shape
+from danlu.recipes.pretrain import describe
 from danlu.recipes.shape import Shape
 from danlu.recipes.sizes import sized
 
@@ -61,3 +63,16 @@ def test_unset_values_follow() -> None:
     assert (found.window, found.global_every, found.rope_local_theta) == (9, 2, 9.0)
     found = Shape(rope_scaling="yarn", rope_factor=4.0, rope_original=16, rope_low=1.5, rope_high=9.0).apply(found)
     assert (found.rope_scaling, found.rope_factor, found.rope_original) == ("yarn", 4.0, 16)
+
+
+def test_a_line_says_every_switch_that_is_set() -> None:
+    shape = Shape(qk_norm=True, window=9, causal=False, kv_heads=1).apply(sized("10M", 8000, 64))
+    assert describe(shape) == (
+        "10.7M parameters: 5 layers, width 320, 5 heads (1 for keys and values), swiglu 896, rope, rmsnorm, "
+        "vocabulary 8000, length 64, not causal, window 9, qk norm"
+    )
+    shape = dataclasses.replace(shape, causal=True)
+    mixed = Shape(experts=Experts(4, 2, 64), state_space=StateSpace(state=16, attention_every=2)).apply(shape)
+    assert "2 of 4 experts a token, Mamba-2 of state 16" in describe(
+        dataclasses.replace(mixed, window=0, qk_norm=False)
+    )
