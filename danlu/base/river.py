@@ -43,7 +43,7 @@ RIVER = (
         "the transformer and its switches, caches, Hugging Face directories",
     ),
     Room("generate", 1500, "logits → text", "batched sampling with a key-value cache"),
-    Room("objectives", 1200, "outputs → one number", "next_token, dpo"),
+    Room("objectives", 1200, "outputs → one number", "next_token, ahead, masked, dpo"),
     Room(
         "train",
         2400,

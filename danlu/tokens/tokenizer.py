@@ -51,10 +51,12 @@ class Tokenizer:
                 raise UserError(f"{name} '{token}' is not in the vocabulary", where=where, remedy=REMEDY)
             return None if token is None else ids[token]
 
-        eos = find("eos_token")
+        eos, bos = find("eos_token"), find("bos_token")
+        if eos is None:  # BERT's documents stand between [CLS] and [SEP]
+            eos, bos = find("sep_token"), find("cls_token") if bos is None else bos
         if eos is None:
             raise UserError("no eos_token is named", where=where, remedy=f'Add "eos_token" to {CONFIG}')
-        bos, pad = find("bos_token"), find("pad_token")
+        pad = find("pad_token")
         self.eos_id = eos
         self.bos_id = eos if bos is None else bos
         self.pad_id = eos if pad is None else pad
