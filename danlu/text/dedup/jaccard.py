@@ -35,7 +35,7 @@ class Jaccard:
     def _judge(self, first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.bool_]:
         alike = np.zeros(len(first), bool)
         numbers = np.unique(np.concatenate([first, second]))
-        sizes = np.fromiter((self._shelf.length("sets", int(n)) for n in numbers), np.int64, len(numbers))
+        sizes = self._shelf.lengths("sets", numbers)
         one, two = sizes[np.searchsorted(numbers, first)], sizes[np.searchsorted(numbers, second)]
         hopeful = np.flatnonzero(np.minimum(one, two) >= self._threshold * np.maximum(one, two))
         totals = np.cumsum((one + two)[hopeful])
@@ -49,10 +49,11 @@ class Jaccard:
         return alike
 
     def _similarity(self, first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.float64]:
-        wanted = np.concatenate([first, second]).astype(np.int64)
-        rows = {number: self._shelf.row("sets", "<u4", number) for number in np.unique(wanted).tolist()}
-        sets = [rows[number] for number in wanted.tolist()]
-        sizes = np.fromiter(map(len, sets), np.int64, len(sets))
+        numbers, places = np.unique(np.concatenate([first, second]), return_inverse=True)
+        values, ends = self._shelf.rows("sets", "<u4", numbers)
+        begins, stops = np.concatenate([[0], ends])[places], ends[places]
+        sets = [values[begin:stop] for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True)]
+        sizes = stops - begins
         return similarity(np.concatenate(sets), sizes[: len(first)], sizes[len(first) :])
 
 

@@ -40,8 +40,18 @@ def test_rows_come_back(shelf: Shelf) -> None:
     assert shelf.bases.tolist() == [0, 4, 4, 11]
     for number in (0, 10, 3, 4, 7):
         assert shelf.row("ragged", np.uint16, number).tolist() == [number] * (number % 3)
-        assert shelf.length("ragged", number) == number % 3
         assert shelf.id(number) == f"号{number}"
+
+
+@pytest.mark.parametrize("dense", [0, 1, 64])
+@pytest.mark.parametrize("numbers", [[], [0], [10], [3, 4], [0, 3, 4, 7, 10], [1, 2, 8], list(range(11))], ids=str)
+def test_several_rows_come_back_at_once(
+    shelf: Shelf, numbers: list[int], dense: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "DENSE", dense)
+    values, ends = shelf.rows("ragged", np.uint16, np.array(numbers, np.uint64))
+    assert [part.tolist() for part in np.split(values, ends)][: len(numbers)] == [[n] * (n % 3) for n in numbers]
+    assert shelf.lengths("ragged", np.array(numbers, np.uint64)).tolist() == [n % 3 for n in numbers]
 
 
 def test_blocks_come_back(shelf: Shelf) -> None:
