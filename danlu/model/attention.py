@@ -3,8 +3,8 @@
 torch's SDPA is used wherever it is fast: on a GPU, and without gradients. On a CPU its backward takes eight
 times its forward, so training runs `_Blocked`, the same mathematics as matrix products over blocks of
 queries: 61 against 127 ms forward and backward for 8 x 8 heads of 512 tokens in bf16 (LOG.md). Blocks skip
-most of the upper triangle, and all that lies outside a window. Probabilities are kept for the backward pass, so
-beyond `LONGEST_BLOCKED` tokens, where they would dominate memory, SDPA takes over again. It cannot cap scores
+most of the upper triangle, and all that lies outside a window. Probabilities are kept for the backward pass, but beyond
+`LONGEST_KEPT` tokens, where they would dominate memory, each block computes its own again. SDPA cannot cap scores
 (Gemma 2), so capped scores always go through the blocks.
 """
 
@@ -22,7 +22,7 @@ from danlu.model.norm import RMSNorm
 from danlu.model.positions import Positions
 
 BLOCK = 256  # 64 and 128 lose more to small products than they save in the triangle; 512 skips nothing
-LONGEST_BLOCKED = 2048
+LONGEST_KEPT = 2048
 
 
 @dataclass(frozen=True)
@@ -67,38 +67,44 @@ class _Blocked(torch.autograd.Function):
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scores: Scores) -> Tensor:
         out, kept = torch.empty_like(q), []
         for rows, keys in _blocks(q.shape[3], scores):
-            part = q[:, :, :, rows]  # [B, K, G, b, W]
-            product = part.flatten(2, 3) @ k[:, :, keys].transpose(-1, -2)  # [B, K, G·b, S]
-            if scores.cap:
-                product.div_(scores.cap).tanh_()
-                kept.append(product)
-                product = product * scores.cap
-            product = product.unflatten(2, part.shape[2:4]).add_(bias[..., rows, keys])
-            weights = torch.softmax(product, dim=-1)
-            out[:, :, :, rows] = (weights.flatten(2, 3) @ v[:, :, keys]).unflatten(2, part.shape[2:4])
-            kept.append(weights)
-        ctx.save_for_backward(q, k, v, *kept)
+            made = _weights(q[:, :, :, rows], k[:, :, keys], bias[..., rows, keys], scores)
+            out[:, :, :, rows] = (made[0].flatten(2, 3) @ v[:, :, keys]).unflatten(2, made[0].shape[2:4])
+            if q.shape[3] <= LONGEST_KEPT:
+                kept += made
+        ctx.save_for_backward(q, k, v, bias, *kept)
         ctx.scores = scores
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, *kept = ctx.saved_tensors
+        q, k, v, bias, *kept = ctx.saved_tensors
         q_grad, k_grad, v_grad = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         left = iter(kept)
         for rows, keys in _blocks(q.shape[3], ctx.scores):
-            slope = next(left).square().neg_().add_(1) if ctx.scores.cap else None  # of tanh, [B, K, G·b, S]
-            weights = next(left)
+            if kept:
+                weights, *capped = (next(left) for _ in range(2 if ctx.scores.cap else 1))
+            else:
+                weights, *capped = _weights(q[:, :, :, rows], k[:, :, keys], bias[..., rows, keys], ctx.scores)
             grad = grads[0][:, :, :, rows].flatten(2, 3)  # [B, K, G·b, W]
             flat = weights.flatten(2, 3)  # [B, K, G·b, S]
             v_grad[:, :, keys] += flat.transpose(-1, -2) @ grad
             from_values = grad @ v[:, :, keys].transpose(-1, -2)
             product = torch.ops.aten._softmax_backward_data(from_values, flat, -1, flat.dtype)
-            if slope is not None:
-                product = product.mul_(slope)
+            if capped:
+                product = product.mul_(capped[0].square().neg_().add_(1))  # the slope of tanh
             q_grad[:, :, :, rows] = (product @ k[:, :, keys]).unflatten(2, weights.shape[2:4])
             k_grad[:, :, keys] += product.transpose(-1, -2) @ q[:, :, :, rows].flatten(2, 3)
         return q_grad, k_grad, v_grad, None, None
+
+
+def _weights(q: Tensor, k: Tensor, bias: Tensor, scores: Scores) -> list[Tensor]:
+    """Of queries [B, K, G, b, W] for keys [B, K, S, W]: [B, K, G, b, S]; and of capped scores their tanh."""
+    product = q.flatten(2, 3) @ k.transpose(-1, -2)  # [B, K, G·b, S]
+    capped = [product.div_(scores.cap).tanh_()] if scores.cap else []
+    if capped:
+        product = product * scores.cap
+    product = product.unflatten(2, q.shape[2:4]).add_(bias)
+    return [torch.softmax(product, dim=-1), *capped]
 
 
 def _blocks(length: int, scores: Scores) -> list[tuple[slice, slice]]:
@@ -122,7 +128,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scores: Scores 
     """q: [B, H, T, W]; k, v: [B, K, S, W]; bias: [B, 1 or H, T, S] or None for plain causal -> [B, H, T, W]."""
     groups = q.shape[1] // k.shape[1]
     learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)
-    blocked = learning and (scores.cap or (q.device.type == "cpu" and q.shape[2] <= LONGEST_BLOCKED))
+    blocked = learning and (scores.cap or q.device.type == "cpu")
     if bias is not None and (blocked or scores.cap):
         by_group = bias.unflatten(1, (-1, groups)) if bias.shape[1] > 1 else bias.unsqueeze(2)
         scaled = (q * (scores.scale or q.shape[-1] ** -0.5)).unflatten(1, (-1, groups))  # [B, K, G, T, W]
@@ -163,8 +169,9 @@ class Attention(nn.Module):
         self.v = Linear(config.width, config.kv_heads * config.head_width, bias)
         self.o = Linear(config.heads * config.head_width, config.width, config.bias)
         if config.qk_norm:
-            self.q_norm = RMSNorm(config.head_width, config.norm_epsilon, config.norm_plus_one)
-            self.k_norm = RMSNorm(config.head_width, config.norm_epsilon, config.norm_plus_one)
+            shape = (config.head_width, config.norm_epsilon, config.norm_plus_one, config.norm_weight)
+            self.q_norm = RMSNorm(*shape)
+            self.k_norm = RMSNorm(*shape)
         self.normed, self.valued = config.qk_norm, config.has_values(layer)
         if self.valued:
             self.values = ValueEmbedding(config)

@@ -58,15 +58,17 @@ def test_blocks_are_the_whole(kind: str, kv_heads: int, length: int, monkeypatch
     torch.testing.assert_close(*found)
 
 
-def test_its_backward_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [0, 99])
+def test_its_backward_is_right(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "BLOCK", 2)
+    monkeypatch.setattr(attention, "LONGEST_KEPT", kept)
     q, k, v = (drawn(2, h, 5, 3, seed=h + i).requires_grad_() for i, h in enumerate((4, 2, 2)))
     torch.autograd.gradcheck(lambda q, k, v: attend(q, k, v, alibi(4, 5)), (q, k, v))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_both_roads_agree(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks, torch's SDPA under a long context's limit, and SDPA without gradients."""
+    """Blocks, blocks of a context too long to keep what they were, and SDPA without gradients."""
     monkeypatch.setattr(attention, "BLOCK", 4)
     q, k, v = (drawn(2, h, 11, 8, seed=i, dtype=dtype) for i, h in enumerate((4, 2, 2)))
     bias = packed(11)
@@ -74,9 +76,9 @@ def test_both_roads_agree(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -
     learned = q.clone().requires_grad_()
     blocked = attend(learned, k, v, bias.to(dtype))
     assert "_Blocked" in str(blocked.grad_fn.next_functions[0][0])  # type: ignore[union-attr]
-    monkeypatch.setattr(attention, "LONGEST_BLOCKED", 10)
+    monkeypatch.setattr(attention, "LONGEST_KEPT", 10)
     long = attend(learned, k, v, bias.to(dtype))
-    assert "_Blocked" not in str(long.grad_fn)
+    assert torch.equal(long, blocked)
     with torch.no_grad():
         free = attend(q, k, v, bias.to(dtype))
     tolerance = 1e-5 if dtype == torch.float32 else 2**-6
@@ -98,13 +100,15 @@ def windowed(length: int, window: int, causal: bool) -> Tensor:
     return bias
 
 
+@pytest.mark.parametrize("kept", [0, 99])
 @pytest.mark.parametrize("cap", [0.0, 0.5])
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("window", [1, 3, 5, 8])
 def test_blocks_skip_what_a_window_hides(
-    window: int, causal: bool, cap: float, monkeypatch: pytest.MonkeyPatch
+    window: int, causal: bool, cap: float, kept: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "BLOCK", 4)
+    monkeypatch.setattr(attention, "LONGEST_KEPT", kept)
     bias, kind = windowed(13, window, causal), Scores(cap=cap, causal=causal, window=window)
     inputs = [drawn(2, h, 13, 6, seed=i) for i, h in enumerate((4, 2, 2))]
     out, found = drawn(2, 4, 13, 6, seed=9), []
