@@ -50,6 +50,10 @@ class ModelConfig:
     """Added under the square root of the norm."""
     norm_plus_one: bool = False
     """RMSNorm's weights are added to 1, so they begin at 0 (Gemma)."""
+    norm_weight: bool = True
+    """Norms have weights, those of queries and keys included."""
+    norm_bias: bool = True
+    """LayerNorm has biases."""
     embedding_norm: bool = False
     """A norm right after the embedding."""
     token_types: int = 0
@@ -168,6 +172,10 @@ class ModelConfig:
                 raise UserError(f"model {key} is for layers with a window, and there is none", remedy="Give a window")
         if self.norm_plus_one and self.norm != "rmsnorm":
             raise UserError(f"norm_plus_one is for rmsnorm, and norm is '{self.norm}'")
+        if self.norm_plus_one and not self.norm_weight:
+            raise UserError("norm_plus_one is for weights of norms, and there are none")
+        if not self.norm_bias and (self.norm != "layernorm" or not self.norm_weight):
+            raise UserError("norm_bias is for a layernorm with weights", remedy="Leave out norm_bias")
         if self.position_offset and self.positions != "learned":
             raise UserError(f"position_offset is for learned positions, and positions are '{self.positions}'")
         if self.parallel and self.norm_place != "pre":
@@ -260,7 +268,7 @@ class ModelConfig:
     def parameters(self) -> int:
         """All weights, norms, biases and the experts that a token does not use included."""
         count = self.matrix_parameters() + (0 if self.tied else self.vocab_size * self.width)
-        norm = self.width * (1 if self.norm == "rmsnorm" else 2)
+        norm = self.width * self.norm_weight * (2 if self.norm == "layernorm" and self.norm_bias else 1)
         recurrent = sum(self.is_recurrent(layer) for layer in range(self.layers))
         fed = sum(self.has_feedforward(layer) for layer in range(self.layers))
         attending = self.layers - recurrent
@@ -275,7 +283,8 @@ class ModelConfig:
             count += fed * (self.width + self.feedforward * (2 if self.gated else 1))
         if self.qkv_bias:
             count += attending * heads
-        count += 2 * self.head_width * attending * self.qk_norm + 2 * self.layers * self.residual_scalars
+        count += 2 * self.head_width * attending * self.qk_norm * self.norm_weight
+        count += 2 * self.layers * self.residual_scalars
         count += self.width * (self.head_transform + self.token_types) + self.vocab_size * self.head_bias
         if self.experts:
             mixed = sum(self.has_experts(layer) for layer in range(self.layers))

@@ -1,4 +1,4 @@
-"""RMSNorm (Zhang and Sennrich 2019) and LayerNorm, with float32 weights on activations of any dtype.
+"""RMSNorm (Zhang and Sennrich 2019) and LayerNorm, with float32 weights on activations of any dtype, or without.
 
 RMSNorm has a backward of its own. Composed of torch operations in float32 it took a sixth of a bf16 training
 step on a CPU, nearly all of it copies; here the activations stay in their dtype, and only the sum of squares,
@@ -14,36 +14,40 @@ from danlu.model.config import ModelConfig
 
 
 class _RMSNorm(torch.autograd.Function):
-    """y = x · s · w with s = (mean(x²) + ε)^-½, one s a row."""
+    """y = x · s · w with s = (mean(x²) + ε)^-½, one s a row; no w is 1."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor | None, epsilon: float) -> Tensor:
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = norm.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()  # [..., 1]
         ctx.save_for_backward(x, weight, scale)
-        return (x * scale.to(x.dtype)).mul_(weight.to(x.dtype))
+        scaled = x * scale.to(x.dtype)
+        return scaled if weight is None else scaled.mul_(weight.to(x.dtype))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None, None]:
         x, weight, scale = ctx.saved_tensors
-        compute, narrow = weight.to(x.dtype), scale.to(x.dtype)
+        compute = x.new_ones(x.shape[-1]) if weight is None else weight.to(x.dtype)
+        narrow = scale.to(x.dtype)
         product = (grads[0] * x).flatten(0, -2)  # [N, D]
-        weight_grad = narrow.flatten() @ product
         inner = (product @ compute).view_as(scale) * scale**3 / x.shape[-1]
         x_grad = (grads[0] * compute).mul_(narrow).addcmul_(x, inner.to(x.dtype), value=-1)
-        return x_grad, weight_grad.to(weight.dtype), None
+        return x_grad, None if weight is None else (narrow.flatten() @ product).to(weight.dtype), None
 
 
 class RMSNorm(nn.Module):
-    """Divide by the root mean square over the last dimension, then scale."""
+    """Divide by the root mean square over the last dimension, then scale, where it has weights."""
 
-    def __init__(self, width: int, epsilon: float, plus_one: bool = False) -> None:
+    def __init__(self, width: int, epsilon: float, plus_one: bool = False, weighted: bool = True) -> None:
         super().__init__()
-        self.weight, self.epsilon, self.plus_one = nn.Parameter(torch.ones(width)), epsilon, plus_one
+        self.weight: nn.Parameter | None
+        self.epsilon, self.plus_one = epsilon, plus_one
+        self.register_parameter("weight", nn.Parameter(torch.ones(width)) if weighted else None)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., D] -> [..., D], same dtype."""
-        return _RMSNorm.apply(x, self.weight + 1 if self.plus_one else self.weight, self.epsilon)
+        weight = self.weight + 1 if self.plus_one and self.weight is not None else self.weight
+        return _RMSNorm.apply(x, weight, self.epsilon)
 
 
 class LayerNorm(nn.LayerNorm):
@@ -51,12 +55,12 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., D] -> [..., D], same dtype."""
-        weight, bias = self.weight.to(x.dtype), self.bias.to(x.dtype)
+        weight, bias = (None if p is None else p.to(x.dtype) for p in (self.weight, self.bias))
         return nn.functional.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
     """The norm that the config names."""
     if config.norm == "layernorm":
-        return LayerNorm(config.width, config.norm_epsilon)
-    return RMSNorm(config.width, config.norm_epsilon, config.norm_plus_one)
+        return LayerNorm(config.width, config.norm_epsilon, config.norm_weight, config.norm_bias)
+    return RMSNorm(config.width, config.norm_epsilon, config.norm_plus_one, config.norm_weight)

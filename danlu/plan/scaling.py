@@ -15,7 +15,8 @@ Muon at ``--size 10M`` (N = 9.0M) and some 2M tokens, 4,096 tokens a step at ``-
   the square root of their ratio.
 
 Left out: nanochat's factor D_ref/D in the weight decay. From OLMo's 0.1 at 20 tokens a parameter it would make 3.3 of
-it at the tuned point, and 0.003 of ours where OLMo takes 0.1. Below N = 1M nothing was tuned by anybody named here.
+it at the tuned point, and 0.003 of ours where OLMo takes 0.1. Below N = 1M nothing was tuned by anybody named here, so
+the learning rate stays what it is there.
 """
 
 import math
@@ -32,8 +33,11 @@ OLMO_LARGE_BATCH = 524_288  # from here on beta2 is 0.95 there, and 0.99 below
 BATCH_BY_TOKENS = 0.383
 MUON_SIZE, MUON_LR = 9e6, 8e-3  # Danlu's tuned point
 LONGEST_WARMUP = 0.05  # N tokens of 20 N; Danlu's tuned share as well
+SMALLEST = 1_000_000  # N below which the learning rate grows no more
 SLOW_STEPS = 2000  # twenty times the 100 steps that beta2 = 0.99 remembers
 OLMO = "OLMo-core's model ladder"
+LION = 5  # Chen et al. 2023, section 5: a third to a tenth of AdamW's rate, and as many times its decay
+Name = Literal["adamw", "muon", "lion", "adafactor", "adamw8bit"]
 
 
 @dataclass(frozen=True)
@@ -64,29 +68,38 @@ def batch_tokens(parameters: int, tokens: int, length: int = 1) -> Derived:
     return Derived(value, f"{OLMO}, N^(2/3); for other tokens than 20 N, D^0.383, Bergsma et al. 2025")
 
 
-def learning_rate(parameters: int, batch: int, usual: int, optimizer: Literal["adamw", "muon"] = "muon") -> Derived:
-    """Its peak, to two digits. ``usual`` is the batch that the law goes with."""
+def learning_rate(parameters: int, batch: int, usual: int, optimizer: Name = "muon") -> Derived:
+    """Its peak, to two digits. ``usual`` is the batch that the law goes with; laws are of AdamW, Lion and Muon."""
+    larger = max(parameters, SMALLEST)
     if optimizer == "muon":
-        value = MUON_LR * (parameters / MUON_SIZE) ** (-1 / 3)
+        value = MUON_LR * (larger / MUON_SIZE) ** (-1 / 3)
         source = "Danlu's 8e-3 at 9M, by N^(-1/3) as in OLMo-core's model ladder"
     else:
-        value, source = OLMO_LR * (parameters / OLMO_SIZE) ** (-1 / 3), f"{OLMO}, N^(-1/3)"
+        value, source = OLMO_LR * (larger / OLMO_SIZE) ** (-1 / 3), f"{OLMO}, N^(-1/3)"
+    if optimizer == "lion":
+        value, source = value / LION, f"{source}; over {LION} for Lion, Chen et al. 2023"
     if batch != usual:
         source += f"; by the square root of the batch over {usual:,}, as nanochat"
     return Derived(float(f"{value * math.sqrt(batch / usual):.2g}"), source)
 
 
-def weight_decay(batch: int, usual: int) -> Derived:
+def weight_decay(batch: int, usual: int, optimizer: Name = "muon") -> Derived:
     """Grows with the root of the batch, as the learning rate does, so that weights remember the same share of the run.
 
     Wang and Aitchison 2024: B / (learning rate x decay x D) stays the same.
     """
     more = "" if batch == usual else f"; by the square root of the batch over {usual:,}, as nanochat"
-    return Derived(float(f"{OLMO_DECAY * math.sqrt(batch / usual):.2g}"), f"{OLMO}, the same at every size{more}")
+    times = LION if optimizer == "lion" else 1
+    more += f"; times {LION} for Lion, Chen et al. 2023" if times > 1 else ""
+    return Derived(
+        float(f"{times * OLMO_DECAY * math.sqrt(batch / usual):.2g}"), f"{OLMO}, the same at every size{more}"
+    )
 
 
-def beta2(batch: int, tokens: int) -> Derived:
+def beta2(batch: int, tokens: int, optimizer: Name = "muon") -> Derived:
     """Small batches want a longer memory, in a run that is long enough for it."""
+    if optimizer == "lion":
+        return Derived(0.99, "Lion's, Chen et al. 2023")
     if batch >= OLMO_LARGE_BATCH:
         return Derived(0.95, f"{OLMO}, batches of {OLMO_LARGE_BATCH:,} tokens and more")
     if tokens < SLOW_STEPS * batch:
@@ -110,7 +123,7 @@ def derive(
     length: int,
     epoch: int | None = None,
     per_parameter: float = TOKENS_PER_PARAMETER,
-    optimizer: Literal["adamw", "muon"] = "muon",
+    optimizer: Name = "muon",
     given: Mapping[str, int | float] | None = None,
 ) -> dict[str, Derived]:
     """All of them, under the names in `NAMES`; what is ``given`` stands, and what depends on it follows."""
@@ -128,8 +141,8 @@ def derive(
     law = batch_tokens(parameters, run, length)
     usual, batch = int(law.value), int(put("batch_tokens", law))
     put("lr", learning_rate(parameters, batch, usual, optimizer))
-    put("weight_decay", weight_decay(batch, usual))
-    put("beta2", beta2(batch, run))
+    put("weight_decay", weight_decay(batch, usual, optimizer))
+    put("beta2", beta2(batch, run, optimizer))
     put("warmup", warmup(parameters, run))
     return found
 

@@ -34,7 +34,7 @@ class Training:
     guard: GuardSettings = GuardSettings()
     """What to do about NaN and spikes."""
     micro_batches: int = 1
-    """Cut each batch to save memory; the update is the same."""
+    """Cut each batch into so many pieces to save memory; the update is the same."""
     checkpointing: Checkpointing | bool = "none"
     """Recompute in the backward pass, to save memory: none, selective (keeps matrix products) or full (each block)."""
     update_in_backward: bool = False
@@ -77,7 +77,7 @@ class Training:
         return TrainSettings(
             steps=count,
             seconds=self.seconds,
-            micro_batches=self.micro_batches,
+            micro_batches=self.micro_batches or 1,
             optimizer=self.optimizer,
             schedule=self.schedule,
             guard=self.guard,

@@ -77,7 +77,7 @@ def settings(recipe: Pretrain, config: ModelConfig, steps: int) -> TrainSettings
     ends = [round(rows * steps), round((rows + tables) * steps), steps]
     lengths = zip(("new rows", "embeddings", "all"), (b - a for a, b in zip([0, *ends], ends)))
     phases = tuple(Phase(name, length, first or 0) for name, length in lengths if length)  # type: ignore[arg-type]
-    peak = recipe.optimizer.lr * recipe.rewarm
+    peak = recipe.optimizer.value("lr") * recipe.rewarm
     for phase in phases:
         which = f" ({config.vocab_size - phase.first_row} from {phase.first_row} on)" * (phase.learns == "new rows")
         say(f"  {phase.steps} steps: {NAMES[phase.learns]}{which}, learning rate up to {peak:g}")

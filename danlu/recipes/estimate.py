@@ -9,8 +9,8 @@ from typing import Any
 
 from danlu.base.device import matmul_flops, pick_device, pick_precision, torch_dtype
 from danlu.base.progress import count
+from danlu.recipes.deriving import run_tokens, settle, shaped
 from danlu.recipes.pretrain import Pretrain
-from danlu.recipes.sizes import sized
 from danlu.text import packages
 
 SHARE = 0.4  # of the matrix-product peak; measured 0.35 to 0.6 over sizes and machines
@@ -30,8 +30,10 @@ def estimate(
     dtype = torch_dtype(pick_precision(trainer.precision, device))
     rate = SHARE * matmul_flops(dtype, kind=device.type)
     text, chats = size_of(given), size_of(dialogues)
-    config = trainer.shape.apply(sized(trainer.about, vocabulary, trainer.length))
-    steps = trainer.steps_of(int(text / BYTES_PER_TOKEN))
+    config, _ = shaped(trainer, vocabulary)
+    run = run_tokens(trainer, config, int(text / BYTES_PER_TOKEN))
+    trainer, _ = settle(trainer, config, run)
+    steps = trainer.steps_of(int(run.value))
     tokens = steps * trainer.rows * trainer.length
     cost = config.flops_per_token(trainer.length) / rate
     found = {

@@ -24,8 +24,9 @@ from danlu.base.files import write_text
 from danlu.base.progress import count, duration, say
 from danlu.base.recipe import UNCHANGING, from_dict, to_dict
 from danlu.model.config import ModelConfig
-from danlu.plan.scaling import MOST_EPOCHS, TOKENS_PER_PARAMETER, Derived, derive, describe
+from danlu.plan.scaling import MOST_EPOCHS, TOKENS_PER_PARAMETER, Derived, describe, tokens
 from danlu.recipes import pretrain
+from danlu.recipes.deriving import settle
 from danlu.recipes.pretrain import Pretrain
 from danlu.recipes.shape import Shape
 from danlu.recipes.sizes import explain, parse_count, shape, sized
@@ -36,7 +37,19 @@ if TYPE_CHECKING:  # it needs torch, and --help does not wait for that
 
 STAGE, LAW, NUMBERS = "ladder", "law", "ladder.json"
 FEWEST = 3  # as many as the law has parameters
-OWN = ("data", "out", "size", "tokens", "length", "seed", "device", "precision", "evaluation_bytes", "from_model")
+OWN = (
+    "data",
+    "out",
+    "size",
+    "preset",
+    "tokens",
+    "length",
+    "seed",
+    "device",
+    "precision",
+    "evaluation_bytes",
+    "from_model",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +139,7 @@ class Rung:
         from danlu.plan.ladder import Run
 
         recipe = self.recipe
-        tokens = recipe.steps_of(0) * recipe.rows * recipe.length
+        tokens = recipe.steps_of(int(self.derived["tokens"].value)) * recipe.rows * recipe.length
         numbers = (self.config.parameters(), self.config.matrix_parameters())
         flops = self.config.flops_per_token(recipe.length) * tokens
         return Run(self.name, recipe.about, self.ratio, recipe.seed, *numbers, tokens, flops)
@@ -145,33 +158,11 @@ def rung(recipe: Ladder, vocab_size: int, size: str, ratio: float, number: int =
     own = {"data": recipe.data, "size": size, "length": recipe.length, "seed": recipe.seed + number}
     machine = {"device": recipe.device, "precision": recipe.precision, "evaluations": 1, "prompts": ()}
     out = {"out": recipe.out / f"{size}{many}", "evaluation_bytes": recipe.evaluation_bytes}
-    first = Pretrain(**own, **machine, **out, batch_tokens=recipe.length)  # type: ignore[arg-type]
+    first = Pretrain(**own, **machine, **out)  # type: ignore[arg-type]
     plain = from_dict(Pretrain, _merged(to_dict(first), changed), "ladder: set")
     config = plain.shape.apply(sized(size, vocab_size, recipe.length, plain.shape.apply))
-    optimizer, schedule = plain.optimizer, plain.schedule
-    values = {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay, "beta2": optimizer.beta2}
-    given: dict[str, int | float] = {k: v for k, v in values.items() if k in changed.get("optimizer", {})}
-    given |= {"warmup": schedule.warmup} if "warmup" in changed.get("schedule", {}) else {}
-    given |= {"batch_tokens": plain.batch_tokens} if "batch_tokens" in changed else {}
-    found = derive(
-        config.matrix_parameters(),
-        length=recipe.length,
-        per_parameter=ratio,
-        optimizer="muon" if optimizer.name == "muon" else "adamw",  # the laws of others were not published
-        given=given,
-    )
-    numbers = {name: item.value for name, item in found.items()}
-    told = dataclasses.replace(
-        plain,
-        tokens=str(numbers["tokens"]),
-        shape=_settled(plain.shape, config),
-        batch_tokens=int(numbers["batch_tokens"]),
-        optimizer=dataclasses.replace(
-            optimizer, lr=numbers["lr"], weight_decay=numbers["weight_decay"], beta2=numbers["beta2"]
-        ),
-        schedule=dataclasses.replace(schedule, warmup=numbers["warmup"]),
-    )
-    return Rung(f"{size}{many}", ratio, told, config, found)
+    told, found = settle(plain, config, tokens(config.matrix_parameters(), per_parameter=ratio))
+    return Rung(f"{size}{many}", ratio, dataclasses.replace(told, shape=_settled(plain.shape, config)), config, found)
 
 
 def _settled(given: Shape, config: ModelConfig) -> Shape:
@@ -276,7 +267,7 @@ def told(trained: list[Rung], ahead: Rung) -> Iterator[str]:
         planned, recipe = item.planned(), item.recipe
         yield (
             f"{item.name:<14} {count(planned.parameters):>10} {item.config.layers:>6} {count(planned.tokens):>8} "
-            f"{recipe.batch_tokens:>8,} {recipe.optimizer.lr:>8.2g} {planned.flops:>9.2e}"
+            f"{recipe.batch_tokens:>8,} {recipe.optimizer.value('lr'):>8.2g} {planned.flops:>9.2e}"
         )
     place = pick_device(ahead.recipe.device)
     rate = SHARE * matmul_flops(torch_dtype(pick_precision(ahead.recipe.precision, place)), kind=place.type)

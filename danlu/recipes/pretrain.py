@@ -24,12 +24,14 @@ from danlu.model.kinds import Experts, StateSpace
 from danlu.objectives.settings import Masking, ObjectiveName, PredictAhead, check_z_loss
 from danlu.recipes.common import Training
 from danlu.recipes.shape import Shape
-from danlu.recipes.sizes import parse_count, sized
+from danlu.recipes.shapes import preset
+from danlu.recipes.sizes import parse_count
 from danlu.tokens.curriculum import Curriculum, Packing
-from danlu.train.settings import OptimizerSettings
+from danlu.train.settings import OptimizerSettings, TrainSettings
 
 STAGE = "pretrain"
 SIZE, REWARM, REPLAY_SHARE = "10M", 0.1, 0.25
+PIECE = 16_384  # tokens whose activations are in memory together
 SAID = {
     *("vocab_size", "layers", "width", "heads", "kv_heads", "head_width", "feedforward", "max_length"),
     *("activation", "norm", "positions", "tied"),
@@ -63,8 +65,10 @@ class Pretrain(Training):
     """A model directory to train on, with its tokenizer; its shape is its own."""
     size: str | None = None
     """About how many parameters, 10M if unset; depth, width and the rest follow."""
+    preset: str | None = None
+    """In place of size a shape that people know by name, such as gpt2-124m, smollm2-135m or nanochat-d12."""
     shape: Shape = Shape()
-    """Overrides of the derived shape."""
+    """Overrides of the shape."""
     new_rows_from: int | None = None
     """With --from: the first id that is new; unset is what 'danlu tokenizer extend' noted."""
     stages: Stages = Stages()
@@ -77,10 +81,12 @@ class Pretrain(Training):
     """The share of the tokens that replay makes up."""
     length: int = 512
     """Tokens of a training sequence, and the longest the model will take."""
-    tokens: str = "0"
-    """Tokens to train on, such as 20M; 0 is one epoch, or what a mixture was planned for, and the replay beside it."""
-    batch_tokens: int = 8_192
-    """Tokens of a step."""
+    tokens: str | None = None
+    """Tokens to train on, such as 20M; 0 is an epoch. Unset: 20 a weight, at most 4 epochs, or what a mixture plans."""
+    batch_tokens: int | None = None
+    """Tokens of a step; unset follows from the size and the tokens."""
+    micro_batches: int = 0
+    """Cut each batch to save memory; the update is the same. 0 is pieces of at most 16,384 tokens."""
     objective: ObjectiveName = "causal"
     """causal: the next token; masked: hidden tokens, from both sides, which makes an encoder."""
     masking: Masking = Masking()
@@ -93,8 +99,8 @@ class Pretrain(Training):
     """concat cuts documents where a row ends; best_fit puts together what fits, and pads the rest."""
     curriculum: Curriculum = Curriculum()
     """Which documents come first."""
-    optimizer: OptimizerSettings = OptimizerSettings(lr=8e-3)
-    """How gradients become updates."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    """How gradients become updates; unset, lr, weight_decay and beta2 follow from size, tokens and batch."""
     evaluation_bytes: int = 60_000
     """Held-out text read for each source and measurement on the way; the end reads all of it."""
     prompts: tuple[str, ...] = ("The function returns", "却说")
@@ -102,11 +108,15 @@ class Pretrain(Training):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.length < 2 or self.batch_tokens < self.length:
+        if self.length < 2 or (self.batch_tokens is not None and self.batch_tokens < self.length):
             raise UserError(f"batch_tokens {self.batch_tokens} must hold at least one sequence of {self.length}")
-        if self.tokens != "0":
-            parse_count(self.tokens, "tokens")
+        if self.tokens not in (None, "0"):
+            parse_count(str(self.tokens), "tokens")
         parse_count(self.about)
+        if self.preset is not None:
+            preset(self.preset)
+            if self.size is not None:
+                raise UserError("size and preset both say what to train", where="recipe", remedy="Give one of them")
         self._check_continuing()
         self._check_objective()
 
@@ -129,7 +139,7 @@ class Pretrain(Training):
             unset: dict[str, Any] = {"new_rows_from": None, "stages": Stages(), "rewarm": REWARM, "replay": None}
             what, remedy = "only a model that there is can be trained on", "Give --from"
         else:
-            unset = {"size": None, "shape": Shape()}
+            unset = {"size": None, "preset": None, "shape": Shape()}
             what, remedy = f"the model at {self.from_model} has its own", "Leave it out, or --from"
         if self.from_model is not None and self.seconds:
             what, remedy = "what learns first does so for a share of the steps", "Give --steps or --tokens"
@@ -155,16 +165,21 @@ class Pretrain(Training):
 
     @property
     def rows(self) -> int:
-        """Sequences of a step."""
+        """Sequences of a step, once its tokens are settled (`danlu.recipes.deriving`)."""
+        assert self.batch_tokens is not None
         return self.batch_tokens // self.length
 
-    def steps_of(self, epoch_tokens: int) -> int:
-        """Of the run, once the size of an epoch is known; 0 where the clock ends it."""
+    def steps_of(self, tokens: int) -> int:
+        """Of a run over so many tokens; 0 where the clock ends it."""
         if self.steps or self.seconds:
             return self.steps
-        epoch = epoch_tokens if self.replay is None else round(epoch_tokens / (1 - self.replay_share))
-        wanted = epoch if self.tokens == "0" else parse_count(self.tokens, "tokens")
-        return max(wanted // (self.rows * self.length), 1)
+        return max(tokens // (self.rows * self.length), 1)
+
+    def settings(self, steps: int) -> TrainSettings:
+        """With as many pieces of a batch as its tokens ask for, where their number is not given."""
+        tokens = 0 if self.batch_tokens is None or self.update_in_backward else self.batch_tokens
+        pieces = self.micro_batches or max(-(-tokens // PIECE), 1)
+        return replace(super().settings(steps), micro_batches=pieces)
 
 
 def sources(recipe: Pretrain) -> dict[str, Path]:
@@ -177,29 +192,40 @@ def run(recipe: Pretrain, *, fresh: bool = False) -> Artifact:
     """Train, and leave a Hugging Face directory with ``metrics.jsonl`` and ``samples.jsonl``."""
     from danlu.model.hub import load_model, read_config
     from danlu.model.transformer import Transformer
-    from danlu.recipes import continuing, learning
+    from danlu.plan.scaling import describe as sourced
+    from danlu.recipes import continuing, deriving, learning
     from danlu.recipes.mix import open_training
     from danlu.recipes.training import check_vocabulary, prepare, train
+    from danlu.tokens.mixture import Mixture
     from danlu.tokens.tokenizer import Tokenizer
 
     data = open_training(recipe.data)
     replay = None if recipe.replay is None else open_training(recipe.replay)
     tokenizer = Tokenizer.load(recipe.from_model or recipe.data / "tokenizer")
-    steps = recipe.steps_of(data.tokens)
     if recipe.from_model is None:
         tokenizer = learning.prepared(recipe, tokenizer)
-        derived = replace(sized(recipe.about, tokenizer.vocab_size, recipe.length), causal=recipe.objective == "causal")
-        config, settings = recipe.shape.apply(derived), learning.fast_embedding(recipe.settings(steps))
+        config, shape = deriving.shaped(recipe, tokenizer.vocab_size)
     else:
         for path in (recipe.data, *([recipe.replay] if recipe.replay else [])):
             continuing.same_tokenizer(tokenizer, recipe.from_model, path, partial(learning.prepared, recipe))
         tokenizer = learning.prepared(recipe, tokenizer)
-        config = read_config(recipe.from_model)
+        config, shape = read_config(recipe.from_model), {}
+    given = recipe
+    recipe, derived = deriving.settle(
+        given, config, deriving.run_tokens(given, config, data.tokens, mixed=isinstance(data, Mixture))
+    )
+    steps = recipe.steps_of(int(derived["tokens"].value))
+    if recipe.from_model is None:
+        settings = learning.fast_embedding(recipe.settings(steps))
+    else:
         settings = continuing.settings(recipe, config, steps)
     learning.check_sight(recipe, config)
     tokens = steps * recipe.rows * recipe.length
     continuing.check_budget(data, replay, recipe.replay_share, tokens)
-    draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
+    draft = artifact.begin(recipe.out, STAGE, given, sources(recipe), fresh=fresh)
+    for line in sourced({**shape, **derived}):
+        say(f"  {line}")
+    draft.metrics["derived"] = {name: item.value for name, item in derived.items()}
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
     model = load_model(recipe.from_model) if recipe.from_model else Transformer(config, recipe.seed)
     check_vocabulary(model, tokenizer, recipe.from_model or recipe.data)

@@ -27,19 +27,6 @@ Method = Literal["full", "lora"]
 RATES: dict[Method, float] = {"full": 1e-3, "lora": 4e-3}
 
 
-@dataclass(frozen=True)
-class TuningSettings(OptimizerSettings):
-    """As everywhere, but for two defaults."""
-
-    lr: float = 0.0
-    """Peak learning rate; 0 is the method's own: 1e-3 for full, 4e-3 for lora."""
-    weight_decay: float = 0.0
-    """Decoupled decay of matrices, times the learning rate; embeddings, norms and biases have none."""
-
-    def __post_init__(self) -> None:
-        OptimizerSettings(**dataclasses.asdict(self) | {"lr": self.lr or 1.0})  # which refuses what makes no sense
-
-
 @dataclass(frozen=True, kw_only=True)
 class Sft(Training):
     """Fine-tune a model on conversations; all answers of a conversation are learned in one pass."""
@@ -66,8 +53,8 @@ class Sft(Training):
     """The share of conversations held out, at least one."""
     bad_share: float = 0.01
     """The share of a file's records that may be unreadable; beyond it the run stops."""
-    optimizer: TuningSettings = TuningSettings()
-    """How gradients become updates."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    """How gradients become updates; unset, lr is 1e-3 for full and 4e-3 for lora, and weight_decay 0."""
     schedule: ScheduleSettings = ScheduleSettings(warmup=0.05, decay=0.95)
     """The learning rate over the run."""
     evaluations: int = 3
@@ -93,9 +80,10 @@ class Sft(Training):
         return self.batch_tokens // self.length
 
     def settings(self, steps: int) -> TrainSettings:
-        """With the method's learning rate, where none is given."""
-        rate = self.optimizer.lr or RATES[self.method]
-        optimizer = OptimizerSettings(**dataclasses.asdict(self.optimizer) | {"lr": rate})
+        """With the method's learning rate and no decay, where none is given."""
+        given = self.optimizer
+        rate = RATES[self.method] if given.lr is None else given.lr
+        optimizer = dataclasses.replace(given, lr=rate, weight_decay=given.weight_decay or 0.0)
         return dataclasses.replace(super().settings(steps), optimizer=optimizer)
 
 
@@ -139,8 +127,8 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
     write_records(recipe.out / HELD_OUT, ({"messages": chat} for chat in data.held_out_chats))
-    rate = settings.optimizer.lr
-    own = f", that of --method {recipe.method}" if not recipe.optimizer.lr else ""
+    rate = settings.optimizer.value("lr")
+    own = f", that of --method {recipe.method}" if recipe.optimizer.lr is None else ""
     say(f"  {len(data.training)} conversations, {len(data.held_out)} held out; {settings.length}")
     say(f"  learning rate {rate:g}{own}")
     prompts = [

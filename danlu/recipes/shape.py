@@ -36,6 +36,10 @@ class Shape:
     """Added under the square root of the norm."""
     norm_plus_one: bool | None = None
     """RMSNorm's weights are added to 1, so they begin at 0 (Gemma)."""
+    norm_weight: bool | None = None
+    """Norms have weights, those of queries and keys included."""
+    norm_bias: bool | None = None
+    """LayerNorm has biases."""
     embedding_norm: bool | None = None
     """A norm right after the embedding."""
     token_types: int | None = None

@@ -38,6 +38,13 @@ def _smollm2(layers: int, width: int, heads: int, kv_heads: int, feedforward: in
     return _llama(layers, width, heads, kv_heads, feedforward, **own)
 
 
+def _nanochat(depth: int) -> dict[str, Any]:
+    """Norms without weights, one of them after the embedding; ReLU², heads of 128, capped logits."""
+    norms = {"embedding_norm": True, "qk_norm": True, "norm_weight": False, "norm_epsilon": 2.0**-23}
+    own = {"vocab_size": 65_536, "max_length": 2048, "activation": "relu2", "logit_cap": 15.0}
+    return _llama(depth, 64 * depth, depth // 2, depth // 2, 256 * depth, **own, **norms)
+
+
 def _stories(layers: int, width: int, heads: int, feedforward: int, length: int) -> dict[str, Any]:
     return _llama(layers, width, heads, heads, feedforward, vocab_size=32_000, max_length=length, tied=True)
 
@@ -55,6 +62,7 @@ def _pythia(layers: int, width: int, heads: int) -> dict[str, Any]:
 
 GPT2, LLAMA = "Radford et al. 2019", "Touvron et al. 2023, arXiv:2302.13971"
 SMOLLM2, STORIES = "Allal et al. 2025, arXiv:2502.02737", "karpathy/llama2.c, trained on TinyStories"
+NANOCHAT = "karpathy/nanochat, as it was published in October 2025"
 PYTHIA = "Biderman et al. 2023, arXiv:2304.01373"
 LLAMA3_SCALING = {"rope_theta": 500_000.0, "rope_scaling": "llama3", "rope_factor": 32.0, "rope_original": 8192}
 SHAPES: dict[str, Published] = {
@@ -87,6 +95,17 @@ SHAPES: dict[str, Published] = {
         "Jiang et al. 2023, arXiv:2310.06825, version 0.3, which has no sliding window",
         _llama(32, 4096, 32, 8, 14_336, vocab_size=32_768, max_length=32_768, rope_theta=1e6),
     ),
+    "nanochat-d12": Published(NANOCHAT, _nanochat(12)),
+    "nanochat-d20": Published(NANOCHAT, _nanochat(20)),
+    "nanochat-d32": Published(NANOCHAT, _nanochat(32)),
+    "nanogpt-char": Published(
+        "karpathy/nanoGPT, config/train_shakespeare_char.py",
+        {
+            **_gpt2(6, 384, 6),
+            **{"activation": "gelu_exact", "bias": False, "norm_bias": False, "dropout": 0.2},
+            **{"vocab_size": 65, "max_length": 256},
+        },
+    ),
     "pythia-14m": Published(PYTHIA, _pythia(6, 128, 4)),
     "pythia-70m": Published(PYTHIA, _pythia(6, 512, 8)),
     "pythia-160m": Published(PYTHIA, _pythia(12, 768, 12)),
@@ -101,13 +120,13 @@ SHAPES: dict[str, Published] = {
     "smollm2-135m": Published(SMOLLM2, _smollm2(30, 576, 9, 3, 1536, 100_000.0)),
     "smollm2-360m": Published(SMOLLM2, _smollm2(32, 960, 15, 5, 2560, 100_000.0)),
     "smollm2-1.7b": Published(SMOLLM2, _smollm2(24, 2048, 32, 32, 8192, 130_000.0)),
-    "stories15m": Published(STORIES, _stories(6, 288, 6, 768, 256)),
-    "stories42m": Published(STORIES, _stories(8, 512, 8, 1376, 1024)),
-    "stories110m": Published(STORIES, _stories(12, 768, 12, 2048, 1024)),
     "tinyllama-1.1b": Published(
         "Zhang et al. 2024, arXiv:2401.02385",
         _llama(22, 2048, 32, 4, 5632, vocab_size=32_000, max_length=2048),
     ),
+    "tinystories-15m": Published(STORIES, _stories(6, 288, 6, 768, 256)),
+    "tinystories-42m": Published(STORIES, _stories(8, 512, 8, 1376, 1024)),
+    "tinystories-110m": Published(STORIES, _stories(12, 768, 12, 2048, 1024)),
 }
 
 

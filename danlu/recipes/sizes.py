@@ -62,8 +62,11 @@ def sized(
     return best
 
 
-def explain(config: ModelConfig, wanted: ModelConfig | None = None) -> dict[str, Derived]:
-    """The numbers of a shape with their sources; what differs from ``wanted``, the derived shape, was given."""
+def explain(config: ModelConfig, wanted: ModelConfig | None = None, source: str = "") -> dict[str, Derived]:
+    """The numbers of a shape with their sources; what differs from ``wanted``, the derived shape, was given.
+
+    ``source`` is that of all numbers, where they do not follow from a size.
+    """
     sources = {
         "layers": "the depth whose parameters come nearest to the size",
         "width": f"{HEAD_WIDTH} a layer, Kaplan et al. 2020, fig. 5",
@@ -73,7 +76,7 @@ def explain(config: ModelConfig, wanted: ModelConfig | None = None) -> dict[str,
         "feedforward": "8/3 of the width, to a multiple of 64, Shazeer 2020",
     }
     given = {name for name in sources if wanted is not None and getattr(wanted, name) != getattr(config, name)}
-    shown = {name: "given" if name in given else source for name, source in sources.items()}
+    shown = {name: "given" if name in given else source or law for name, law in sources.items()}
     found = {name: Derived(getattr(config, name), source) for name, source in shown.items()}
     found["parameters"] = Derived(config.parameters(), f"{config.matrix_parameters():,} of them multiply every token")
     return found

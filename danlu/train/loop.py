@@ -137,7 +137,7 @@ class Loop:
             part = share_by_clock(settings.schedule, totals.seconds, settings.seconds)
         else:
             part = share(settings.schedule, totals.step - self.first, self.phase.steps)
-        return settings.optimizer.lr * part
+        return settings.optimizer.value("lr") * part
 
     def _step(self, drawn: Bar) -> Step:
         began, number, lr = time.perf_counter(), self.totals.step, self._lr()

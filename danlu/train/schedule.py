@@ -18,7 +18,7 @@ def share(settings: ScheduleSettings, step: int, steps: int) -> float:
     to zero of Defazio et al. 2023. linear: the same from the warm-up on, as Devlin et al. 2019 (BERT). inverse_sqrt:
     Vaswani et al. 2017, section 5.3.
     """
-    warmup = round(settings.warmup * steps)
+    warmup = round(settings.rise * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if settings.name == "constant":

@@ -1,4 +1,8 @@
-"""What the loop can be told. Plain data: reading a recipe starts nothing, so no torch here."""
+"""What the loop can be told. Plain data: reading a recipe starts nothing, so no torch here.
+
+Some numbers may be unset: a stage knows better what they are than a class that all stages share, and pretraining
+derives them from the size of its model. The loop reads them through `OptimizerSettings.value`.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +19,8 @@ READS = {
     "adafactor": set[str](),
     "adamw8bit": {"beta1", "beta2", "epsilon"},
 }
+UNSET = {"lr": 4e-3, "weight_decay": 0.1, "beta2": 0.95, "embedding_scale": 1.0}  # what nobody said
+WARMUP = 0.05
 
 
 @dataclass(frozen=True)
@@ -23,14 +29,14 @@ class OptimizerSettings:
 
     name: Literal["adamw", "muon", "lion", "adafactor", "adamw8bit"] = "muon"
     """adamw, lion or adafactor for all, or muon or adamw8bit for the matrices of the blocks with adamw for the rest."""
-    lr: float = 4e-3
-    """Peak learning rate; Muon's and Adafactor's updates have the size of AdamW's, Lion wants a third to a tenth."""
-    weight_decay: float = 0.1
-    """Decoupled decay of matrices, times the learning rate; embeddings, norms and biases have none."""
+    lr: float | None = None
+    """Peak learning rate; unset is the stage's own. Muon's and Adafactor's updates are as large as AdamW's."""
+    weight_decay: float | None = None
+    """Decoupled decay of matrices, times the learning rate; unset the stage's. Embeddings, norms, biases have none."""
     beta1: float = 0.9
     """The average of gradients (adamw, adamw8bit, lion, and what muon leaves to adamw)."""
-    beta2: float = 0.95
-    """The average of squared gradients; Lion's of gradients, 0.99 in its paper (the same)."""
+    beta2: float | None = None
+    """The average of squared gradients; Lion's of gradients (the same). Unset: the stage's."""
     epsilon: float = 1e-8
     """The floor under the root (adamw, adamw8bit, and what muon leaves to adamw)."""
     embedding_scale: float | None = None
@@ -41,16 +47,21 @@ class OptimizerSettings:
     """Largest gradient norm; 0 clips nothing."""
 
     def __post_init__(self) -> None:
-        if self.lr <= 0:
+        if self.value("lr") <= 0:
             raise UserError(f"the learning rate must be above 0, is {self.lr}")
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1 and 0 <= self.momentum < 1):
+        if not (0 <= self.beta1 < 1 and 0 <= self.value("beta2") < 1 and 0 <= self.momentum < 1):
             raise UserError("beta1, beta2 and momentum must be at least 0 and below 1")
-        if self.weight_decay < 0 or self.clip < 0 or (self.embedding_scale or 1) <= 0:
+        if self.value("weight_decay") < 0 or self.clip < 0 or self.value("embedding_scale") <= 0:
             raise UserError("weight_decay and clip must not be negative, and embedding_scale must be above 0")
         for key in sorted(READS["muon"] - READS[self.name]):
             if getattr(self, key) != type(self).__dataclass_fields__[key].default:
                 readers = ", ".join(name for name, keys in READS.items() if key in keys)
                 raise UserError(f"{self.name} has none; it is read by {readers}", where=f"recipe: optimizer.{key}")
+
+    def value(self, name: str) -> float:
+        """A number that may be unset, or what it then is."""
+        found: float | None = getattr(self, name)
+        return UNSET[name] if found is None else found
 
 
 @dataclass(frozen=True)
@@ -59,8 +70,8 @@ class ScheduleSettings:
 
     name: Literal["cosine", "stable", "linear", "inverse_sqrt", "constant"] = "stable"
     """After the warm-up: cosine; stable and then down (warm-up-stable-decay); linear; inverse_sqrt; constant."""
-    warmup: float = 0.05
-    """Share of the run spent rising linearly."""
+    warmup: float | None = None
+    """Share of the run spent rising linearly; unset is 0.05, or in pretraining what the model's size asks for."""
     decay: float = 0.4
     """Share of the run spent falling linearly at the end (read by stable only)."""
     floor: float = 0.0
@@ -68,7 +79,7 @@ class ScheduleSettings:
 
     def __post_init__(self) -> None:
         decay = self.decay if self.name == "stable" else 0.0
-        if not (0 <= self.warmup <= 1 and 0 <= self.decay <= 1 and self.warmup + decay <= 1):
+        if not (0 <= self.rise <= 1 and 0 <= self.decay <= 1 and self.rise + decay <= 1):
             raise UserError("warmup and decay are shares of the run: between 0 and 1, together at most 1")
         if not 0 <= self.floor <= 1:
             raise UserError(f"floor is a share of the peak learning rate: between 0 and 1, is {self.floor}")
@@ -78,6 +89,11 @@ class ScheduleSettings:
             )
         if self.name == "constant" and self.floor:
             raise UserError("constant never falls", where="recipe: schedule.floor")
+
+    @property
+    def rise(self) -> float:
+        """The share of the warm-up, given or not."""
+        return WARMUP if self.warmup is None else self.warmup
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,9 @@ SHAPES: list[dict[str, Any]] = [
     {"norm": "layernorm", "activation": "gelu", "positions": "learned", "bias": True, "tied": False},
     {"norm": "layernorm", "activation": "relu2", "positions": "alibi", "head_width": 5},
     {"positions": "sinusoidal", "activation": "gelu", "layers": 1},
+    {"norm_weight": False, "qk_norm": True},
+    {"norm": "layernorm", "norm_weight": False},
+    {"norm": "layernorm", "norm_bias": False, "embedding_norm": True},
 ]
 
 

@@ -48,6 +48,8 @@ OTHER_PARTS: list[dict[str, Any]] = [
     {"positions": "learned", "position_offset": 2, "token_types": 3, "norm_plus_one": True, "qk_norm": True},
     {"window": 5, "global_every": 2, "rope_local_theta": 50.0, "rope_scaling": "yarn", "rope_factor": 2.0},
     {"embedding_norm": True, "norm_place": "sandwich", "logit_cap": 2.0, "value_embeddings": True},
+    {"norm_weight": False, "qk_norm": True},
+    {"norm": "layernorm", "norm_bias": False},
 ]
 
 

@@ -33,6 +33,19 @@ def test_rmsnorm_is_its_formula(shape: tuple[int, ...]) -> None:
         torch.testing.assert_close(found, wanted.float(), rtol=1e-5, atol=1e-5)  # type: ignore[union-attr]
 
 
+def test_rmsnorm_without_weights_is_one_with_ones() -> None:
+    x, out = drawn(3, 5, 16), drawn(3, 5, 16, seed=2)
+    bare, ones = RMSNorm(16, EPSILON, weighted=False), RMSNorm(16, EPSILON)
+    assert list(bare.parameters()) == []
+    found, wanted = (x.clone().requires_grad_() for _ in range(2))
+    bare(found).backward(out)
+    ones(wanted).backward(out)
+    assert torch.equal(bare(x), ones(x))
+    assert found.grad is not None
+    assert wanted.grad is not None
+    torch.testing.assert_close(found.grad, wanted.grad)
+
+
 def test_rmsnorm_in_bf16_is_as_close_as_bf16_allows() -> None:
     x, out = drawn(64, 32).bfloat16(), drawn(64, 32, seed=2).bfloat16()
     norm = RMSNorm(32, EPSILON)
@@ -71,4 +84,7 @@ def test_layernorm_is_torchs(dtype: torch.dtype) -> None:
         theirs.data.copy_(ours)
     x = drawn(4, 16).to(dtype)
     assert torch.equal(norm(x), plain(x))
+    for weighted, biased in ((True, False), (False, False)):
+        few, bare = LayerNorm(16, EPSILON, weighted, biased), nn.LayerNorm(16, EPSILON, weighted, biased, dtype=dtype)
+        assert torch.equal(few(x), bare(x))
     assert norm.weight.dtype == torch.float32

@@ -20,6 +20,8 @@ from danlu.model.transformer import Transformer
 
 SWITCHES: dict[str, dict[str, Any]] = {
     "geglu": {"activation": "geglu"},
+    "norms without weights": {"norm_weight": False, "qk_norm": True},
+    "layernorm without biases": {"norm": "layernorm", "norm_bias": False},
     "gelu_exact": {"activation": "gelu_exact", "bias": True},
     "post-norm": {"norm_place": "post", "norm": "layernorm"},
     "sandwich": {"norm_place": "sandwich"},
@@ -236,6 +238,8 @@ def test_dropout_drops_its_share_in_training_alone(tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
+        ({"norm_bias": False}, "norm_bias is for a layernorm with weights"),
+        ({"norm_weight": False, "norm_plus_one": True}, "norm_plus_one is for weights of norms, and there are none"),
         ({"positions": "alibi", "rope_scaling": "yarn"}, "rope_scaling is for RoPE, and positions are 'alibi'"),
         ({"positions": "none", "rope_theta": 5.0}, "rope_theta is for RoPE, and positions are 'none'. Leave out"),
         ({"rope_factor": 2.0}, "rope_factor is for a rope_scaling, and there is none"),

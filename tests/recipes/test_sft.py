@@ -22,7 +22,7 @@ from danlu.model.hub import load_model
 from danlu.model.transformer import Transformer
 from danlu.recipes import evaluation, training
 from danlu.recipes.evaluation import Evaluate
-from danlu.recipes.sft import RATES, Sft, TuningSettings, run
+from danlu.recipes.sft import RATES, Sft, run
 from danlu.tokens.extending.note import EXTENSION
 from danlu.tokens.tokenizer import Tokenizer
 from danlu.train.hooks import Hook
@@ -124,7 +124,7 @@ def test_each_method_has_a_learning_rate_of_its_own(
     assert max(row["lr"] for row in rows(found.path, "train")) <= 4e-3
     for wrong in ({"lr": -1.0}, {"beta1": 2.0}):
         with pytest.raises(UserError):
-            TuningSettings(**wrong)
+            OptimizerSettings(**wrong)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_every_switch_is_there_with_its_type_and_its_sentence() -> None:
     ("tied", True), ("bias", True), ("qkv_bias", True), ("embedding_multiplier", 2.0), ("head_transform", True),
     ("head_bias", True), ("logit_scale", 0.5), ("logit_cap", 15.0), ("value_embeddings", True),
     ("residual_scalars", True), ("dropout", 0.1), ("experts", Experts(4, 2, 64)),
-    ("norm_plus_one", True), ("token_types", 2),
+    ("norm_plus_one", True), ("norm_weight", False), ("token_types", 2),
     ("state_space", StateSpace(state=16, attention_every=2)),
 ])  # fmt: skip
 def test_a_switch_that_is_set_is_the_models(name: str, value: object) -> None:

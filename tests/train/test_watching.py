@@ -103,7 +103,9 @@ def test_a_run_by_the_clock_ends_when_its_seconds_are_used_up(folder: Path, monk
     measure = Periodic(net, lambda _: [{"value": 1}], lines, 0, "eval", 2.5)
     run = loop(folder, settings, model=net, hooks=[seen, measure])
     assert run.run().seconds == 10
-    assert [step.lr / settings.optimizer.lr for step in seen.seen] == pytest.approx([1 - 0.09 * s for s in range(10)])
+    assert [step.lr / settings.optimizer.value("lr") for step in seen.seen] == pytest.approx(
+        [1 - 0.09 * s for s in range(10)]
+    )
     assert [step.last for step in seen.seen] == [False] * 9 + [True]
     assert [json.loads(line)["step"] for line in lines.path.read_text().splitlines()] == [3, 5, 8, 10]
 

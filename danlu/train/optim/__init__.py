@@ -47,9 +47,9 @@ class Optimizer:
         every = frozenset(self.trainable)
         own = {"muon": matrices, "adamw8bit": large, "lion": every, "adafactor": every}.get(kind, frozenset[str]())
         mine = [(name, p) for name, p in self.trainable.items() if name in own]
-        decay = {"weight_decay": settings.weight_decay}
-        scales = {name: settings.embedding_scale or 1.0 for name in self.trainable if name.startswith("embed.")}
-        lion = {"beta1": settings.beta1, "beta2": settings.beta2}
+        decay = {"weight_decay": settings.value("weight_decay")}
+        scales = {name: settings.value("embedding_scale") for name in self.trainable if name.startswith("embed.")}
+        lion = {"beta1": settings.beta1, "beta2": settings.value("beta2")}
         adam = {**lion, "epsilon": settings.epsilon, **decay}
         self.muon = Muon(mine if kind == "muon" else (), momentum=settings.momentum, dtype=dtype, **decay)
         rest = [(name, p) for name, p in self.trainable.items() if name not in own]
