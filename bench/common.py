@@ -174,7 +174,7 @@ def write(name: str, records: Sequence[Record], *, peers: Mapping[str, str] | No
         "machine": describe(),
         "versions": {**versions(), **(peers or {})},
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "command": f"make bench NAME={name}{arguments}",
+        "command": f"make bench NAME={Path(sys.argv[0]).stem}{arguments}",
     }
     plain = [{"name": name, **dataclasses.asdict(r), "ratio": round(r.ratio, 4), **common} for r in records]
     for row in plain:

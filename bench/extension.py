@@ -36,7 +36,7 @@ READ, MEASURED = 20_000, 10_000  # bytes measured on the way, and tokens between
 # Tuned on the subword initialisation (LOG.md). The rate falls as fast as it may, so the losses of every moment compare.
 RECIPE = ("--optimizer.name", "adamw", "--optimizer.lr", "1e-3", "--optimizer.embedding-scale", "1", "--rewarm", "1",
           "--stages.new-rows", "0.02", "--stages.embeddings", "0.02",
-          "--schedule.name", "inverse_sqrt", "--schedule.warmup", "0.1")  # fmt: skip
+          "--schedule.name", "inverse_sqrt", "--schedule.warmup", "0.03")  # fmt: skip
 LONGEST = 1500  # characters of a held-out document that are read: attention's cost grows with the square
 
 
