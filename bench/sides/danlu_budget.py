@@ -45,6 +45,7 @@ class Windows:
     length: int
     seed: int
     bos: int | None  # where it stands, a document begins, which sees nothing of the one before
+    halved: int = 0  # the first batches, of half the rows
     position: int = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -52,7 +53,8 @@ class Windows:
 
     def __next__(self) -> Batch:
         draw = np.random.default_rng([self.seed, self.position])
-        starts = draw.integers(0, len(self.ids) - self.length, self.rows)
+        rows = max(self.rows // 2, 1) if self.position < self.halved else self.rows
+        starts = draw.integers(0, len(self.ids) - self.length, rows)
         ids = torch.from_numpy(np.stack([self.ids[start : start + self.length] for start in starts]).astype(np.int64))
         self.position += 1
         begins = torch.zeros_like(ids, dtype=torch.bool) if self.bos is None else ids == self.bos
@@ -107,7 +109,8 @@ def train(work: dict[str, Any], steps: int, held_out: np.ndarray, evaluations: i
         schedule=ScheduleSettings(**work["schedule"]),
         checkpoint_every=steps + 1,
     )
-    source = Windows(np.load(work["stream"], mmap_mode="r"), work["rows"], work["length"], work["seed"], work["bos"])
+    stream, halved = np.load(work["stream"], mmap_mode="r"), round(work["ramp"] * steps)
+    source = Windows(stream, work["rows"], work["length"], work["seed"], work["bos"], halved)
     model = Transformer(ModelConfig(**work["model"]), work["seed"])
     clock = Clock(model, held_out, max(steps // evaluations, 1) if evaluations else 0)
     with TemporaryDirectory() as folder:
@@ -125,8 +128,9 @@ def main() -> None:
     held_out = np.load(work["held_out"])
     steps = work["steps"]
     if work["seconds"]:
-        trial, _ = train(work, TRIAL, held_out[:1], 0)
-        steps = max(int(work["seconds"] / statistics.median(trial.seconds[UNTIMED:])), 2)
+        trial, _ = train({**work, "ramp": 0.0}, TRIAL, held_out[:1], 0)
+        step = statistics.median(trial.seconds[UNTIMED:]) * (1 - work["ramp"] / 2)
+        steps = max(int(work["seconds"] / step), 2)
     clock, model = train(work, steps, held_out, work["evaluations"])
     found = {
         "steps": steps,
@@ -134,7 +138,7 @@ def main() -> None:
         "losses": clock.losses,
         "measured": clock.measured,
         "parameters": model.config.parameters(),
-        "tokens": steps * work["rows"] * work["length"],
+        "tokens": (steps * work["rows"] - round(work["ramp"] * steps) * (work["rows"] // 2)) * work["length"],
         "versions": {},
     }
     print(json.dumps(found))

@@ -130,9 +130,9 @@ class Tokenizer:
         return str(self._core.to_str())
 
     @property
-    def model(self) -> Any:
-        """The library's model behind the splitting: what makes pieces of one word."""
-        return self._core.model
+    def core(self) -> Any:
+        """The library's tokenizer, to look at."""
+        return self._core
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``, all of it read as text: no special token is added and none is recognised."""

@@ -4,18 +4,14 @@ The input is cut into pieces of a few row groups, whatever the number of workers
 ``work``, which is wholly there or not at all, and at the end the files are put together in order. So a run that is
 stopped goes on with the pieces that have no file, and one worker, three, or none leave the same bytes.
 
-`Encoder` gives exactly the ids of `Tokenizer.encode`. Where texts may be cut (`borders`, beside this file), it keeps a
-table of the pieces it has met, and asks the library for new ones only: in English, one in thirty.
+`Encoder` gives exactly the ids of `Tokenizer.encode`, by a faster road where there is one (`merges`, beside this file).
 """
 
 import json
 import os
-import re
 import sys
-from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,20 +23,15 @@ import pyarrow.parquet as pq
 from danlu.base.errors import UserError
 from danlu.base.files import atomic, sha256
 from danlu.text.workers import Workers, serve
-from danlu.tokens.encoding.borders import PIECE, added, cuttable, longest_run, words_are_whole
-from danlu.tokens.encoding.crossings import Crossings
+from danlu.tokens.encoding.merges import Merges
 from danlu.tokens.shards import SHARD_TOKENS, Block, Shards, id_type, write_blocks
 from danlu.tokens.tokenizer import FILE, Tokenizer
 
 WORKER = (sys.executable, "-c", "from danlu.tokens.encoding.encode import worker; worker()")
 PIECE_BYTES = 16_000_000  # of text: what is lost at most, for each worker, when a run is stopped
 ALONE_BYTES = 16_000_000  # starting workers takes a second or two; less text than this is done sooner without
-TABLE, LONGEST = (
-    1 << 19,
-    64,
-)  # pieces remembered, about 100 MB; longer ones do not come again
 BATCH_CHARACTERS = 1 << 20  # one call of the library, whose own notes take 100 bytes a token
-_WORD = re.compile(r" ?[A-Za-z]+")
+LEAST = 200_000  # characters of a batch, for which it is worth half a second to learn the merges
 REMEDY = "Run 'danlu clean' again"
 
 
@@ -49,18 +40,11 @@ class Encoder:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.dtype = tokenizer, id_type(tokenizer.vocab_size)
-        self._code = "H" if self.dtype.itemsize == 2 else "I"
         self._begin, self._end = (self._bytes([i]) for i in (tokenizer.bos_id, tokenizer.eos_id))
-        rules = json.loads(tokenizer.rules)
-        self._cuttable, self._added, self._table = (
-            cuttable(rules),
-            added(rules),
-            dict[str, bytes](),
-        )
-        run = longest_run(rules) if self._cuttable else None
-        self._crossings = None if run is None else Crossings(rules["model"]["vocab"], run)
-        self._words = tokenizer.model if self._cuttable and words_are_whole(rules) else None
-        self._piece = self._crossings.piece if self._crossings else PIECE
+
+    @cached_property
+    def _merges(self) -> Merges | None:
+        return Merges.of(self.tokenizer.core, json.loads(self.tokenizer.rules))
 
     def documents(self, texts: Sequence[str]) -> Iterator[bytes]:
         """Each text as begin, ids, end."""
@@ -70,48 +54,15 @@ class Encoder:
     def encode(self, texts: Sequence[str]) -> Iterator[bytes]:
         """The ids of each text."""
         for batch in _batches(texts):
-            if not self._cuttable:
-                yield from self._asked(batch)
-                continue
-            cut = [self._pieces(text) for text in batch]
-            new = set(chain.from_iterable(cut)).difference(self._table)
-            self._learn(new)
-            for found in cut:
-                yield b"".join(map(self._table.__getitem__, found))
-            for piece in new:
-                if len(piece) > LONGEST:
-                    del self._table[piece]
-            if len(self._table) > TABLE:
-                self._table.clear()  # the common ones are back at once, and which these are changes with the text
+            merges = self._merges if sum(map(len, batch)) >= LEAST else None
+            found = [None if merges is None else merges.ids(text) for text in batch]
+            asked = [text for text, ids in zip(batch, found, strict=True) if ids is None]
+            rest = iter(self.tokenizer.encode_batch(asked) if asked else ())
+            for ids in found:
+                yield self._bytes(next(rest) if ids is None else ids)
 
-    def _pieces(self, text: str) -> list[str]:
-        whole = any(token in text for token in self._added)
-        return [text] if whole else self._piece.findall(text)
-
-    def _learn(self, pieces: Collection[str]) -> None:
-        """Put the ids of ``pieces`` into the table, those of long Chinese ones by way of their parts."""
-        crossings = self._crossings
-        chinese = (piece for piece in pieces if not piece.isascii()) if crossings else ()
-        parts = {p: cut for p in chinese if len(cut := crossings.cut(p)) > 1} if crossings else {}
-        short = {part for cut in parts.values() for part in cut}.difference(self._table)
-        short.update(piece for piece in pieces if piece not in parts)
-        if self._words is not None:  # which spares the library all that it does before it merges: four fifths
-            for word in [piece for piece in short if _WORD.fullmatch(piece)]:
-                spelled = f"Ġ{word[1:]}" if word[0] == " " else word
-                self._table[word] = self._bytes([token.id for token in self._words.tokenize(spelled)])
-                short.remove(word)
-        asked = list(short)
-        self._table.update(zip(asked, self._asked(asked), strict=True))
-        self._table.update((piece, b"".join(map(self._table.__getitem__, cut))) for piece, cut in parts.items())
-
-    def _asked(self, texts: Sequence[str]) -> Iterator[bytes]:
-        return map(self._bytes, self.tokenizer.encode_batch(texts))
-
-    def _bytes(self, ids: Sequence[int]) -> bytes:
-        found = array(self._code, ids)
-        if sys.byteorder == "big":
-            found.byteswap()
-        return found.tobytes()
+    def _bytes(self, ids: npt.ArrayLike) -> bytes:
+        return np.asarray(ids).astype(self.dtype).tobytes()
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -31,9 +31,7 @@ from danlu.tokens.encoding.encode import (
 )
 from danlu.tokens.shards import Shards, encode_documents, write_shards
 from danlu.tokens.tokenizer import Tokenizer
-from danlu.tokens.training.words import HAN_RUN
 from tests.tokens.conftest import CORPUS
-from tests.tokens.encoding.test_borders import ALPHABET, CORES, WORDS
 
 CHINESE = (
     "分久必合",
@@ -217,62 +215,32 @@ def ids(encoder: Encoder, texts: list[str]) -> list[list[int]]:
 def test_an_encoder_gives_the_ids_of_its_tokenizer(tokenizer: Tokenizer, texts: list[str]) -> None:
     encoder = Encoder(tokenizer)
     assert ids(encoder, texts) == [tokenizer.encode(text) for text in texts]
-    assert ids(encoder, texts) == [tokenizer.encode(text) for text in texts]  # from the table
     begin, end = tokenizer.bos_id, tokenizer.eos_id
     documents = [np.frombuffer(part, encoder.dtype).tolist() for part in encoder.documents(texts)]
     assert documents == [[begin, *tokenizer.encode(text), end] for text in texts]
 
 
-ENCODERS = {name: Encoder(Tokenizer(made, {"eos_token": "<|im_end|>"})) for name, made in CORES.items()}
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-@settings(max_examples=60)
-@given(
-    parts=st.lists(
-        st.one_of(st.text(ALPHABET, max_size=6), st.sampled_from(WORDS + CHINESE)),
-        max_size=12,
-    )
-)
-def test_every_kind_of_tokenizer_keeps_its_ids(name: str, parts: list[str]) -> None:
-    encoder, text = ENCODERS[name], "".join(parts)
-    assert ids(encoder, [text]) == [encoder.tokenizer.encode(text)]
-
-
-def test_what_each_kind_allows() -> None:
-    runs = {name: encoder._crossings and encoder._crossings._bound for name, encoder in ENCODERS.items()}
-    whole = {name for name, encoder in ENCODERS.items() if encoder._words is not None}
-    assert runs == {name: None if name == "GPT-4o" else HAN_RUN if name == "danlu" else 0 for name in CORES}
-    assert whole == set(CORES) - {"GPT-4o", "NFC"}
-
-
-def test_a_full_table_and_a_long_piece_change_nothing(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encode, "TABLE", 5)
-    encoder, texts = Encoder(tokenizer), [*TEXTS, "话" * 500]
-    assert ids(encoder, texts) == [tokenizer.encode(text) for text in texts]
-    assert len(encoder._table) < 5
-    texts = ["話" * 500, "the dog"]
-    assert ids(encoder, texts) == [tokenizer.encode(text) for text in texts]
-    assert encoder._table.keys() == {"the", " dog", "話"}  # and not the five hundred
-
-
-def foreign(pieces: list[str]) -> Tokenizer:
-    """A tokenizer that must not be cut: it splits nothing, so a piece may hold a space."""
-    core = tokenizers.Tokenizer(models.BPE({p: i for i, p in enumerate([*pieces, "<s>"])}, [("a", " "), ("a ", "b")]))
-    core.pre_tokenizer = pre_tokenizers.Split("x", behavior="isolated")
-    return Tokenizer(core, {"eos_token": "<s>"})
-
-
-def test_a_tokenizer_that_must_not_be_cut_is_asked_for_whole_texts(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("least", [0, 1 << 30])
+def test_both_roads_give_the_ids_of_the_tokenizer(
+    tokenizer: Tokenizer, least: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokenizer = foreign(["a", " ", "b", "a ", "a b"])
-    texts = ["a b", "b a b", "", "aab"] * 5
+    monkeypatch.setattr(encode, "LEAST", least)
+    texts = [*TEXTS, "话" * 500, "", "\u0378 unassigned", "a\U000e0001b", "ＡＢ１２ ½ é"]
     for characters in (1 << 20, 4):
         monkeypatch.setattr(encode, "BATCH_CHARACTERS", characters)
         encoder = Encoder(tokenizer)
-        assert not encoder._cuttable
         assert ids(encoder, texts) == [tokenizer.encode(text) for text in texts]
+        assert ("_merges" in vars(encoder)) == (least == 0)  # nobody learns them for a few texts
+
+
+def test_a_tokenizer_that_tiktoken_cannot_be_told_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encode, "LEAST", 0)
+    pieces = ["a", " ", "b", "a ", "a b"]  # it splits nothing, so a piece may hold a space
+    core = tokenizers.Tokenizer(models.BPE({p: i for i, p in enumerate([*pieces, "<s>"])}, [("a", " "), ("a ", "b")]))
+    core.pre_tokenizer = pre_tokenizers.Split("x", behavior="isolated")
+    encoder, texts = Encoder(Tokenizer(core, {"eos_token": "<s>"})), ["a b", "b a b", "", "aab"]
+    assert ids(encoder, texts) == [encoder.tokenizer.encode(text) for text in texts]
+    assert encoder._merges is None
     assert ids(encoder, ["a b"]) == [[4]]
 
 
