@@ -126,14 +126,15 @@ def dispatch(command: str, arguments: list[str]) -> None:
         report(Path(result.path))
 
 
-def read(cls: type, command: str, arguments: list[str]) -> Any:
+def read(cls: Any, command: str, arguments: list[str]) -> Any:
     """The recipe from flags, over ``--config FILE`` or ``--preset NAME`` if there is one."""
     import tyro
 
     from danlu.base.recipe import load
 
     arguments, file = _taken(arguments, "--config")
-    arguments, name = _taken(arguments, "--preset")
+    own = "preset" in cls.__dataclass_fields__  # a key of the recipe's, such as the shape that pretrain trains
+    arguments, name = (arguments, None) if own else _taken(arguments, "--preset")
     values: dict[str, Any] = {"prog": f"danlu {command}", "args": arguments}
     if file is not None and name is not None:
         raise UserError("--config and --preset exclude each other", remedy="A recipe file already says everything")

@@ -66,7 +66,7 @@ class Pretrain(Training):
     size: str | None = None
     """About how many parameters, 10M if unset; depth, width and the rest follow."""
     preset: str | None = None
-    """In place of size a shape that people know by name, such as gpt2-124m, smollm2-135m or nanochat-d12."""
+    """In place of size a shape that people know by name, such as gpt2-124m; those of `danlu.recipes.shapes`."""
     shape: Shape = Shape()
     """Overrides of the shape."""
     new_rows_from: int | None = None

@@ -247,7 +247,8 @@ def test_presets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (web.inputs, web.language.keep, web.language.threshold) == (("a.html",), ("en",), 0.8)
     assert "gopher_quality" in web.steps
     assert "Did you mean 'web-en'" in fails(capsys, "clean", "a.html", "--preset", "web-eng")
-    assert "has no presets" in fails(capsys, "pretrain", "--preset", "small", "--data", tmp_path)
+    assert "has no presets" in fails(capsys, "sft", "--preset", "small", "--model", tmp_path)
+    assert "there is no shape" in fails(capsys, "pretrain", "--preset", "small", "--data", tmp_path)
     (tmp_path / "r.yaml").write_text("{}")
     both = fails(capsys, "clean", "a.html", "--preset", "web", "--config", tmp_path / "r.yaml")
     assert "exclude each other" in both

@@ -7,6 +7,7 @@ import pytest
 
 from danlu.base.errors import UserError
 from danlu.base.recipe import from_dict, to_dict
+from danlu.cli import read
 from danlu.model.config import ModelConfig
 from danlu.model.hub import read_config
 from danlu.plan.scaling import derive, tokens
@@ -98,6 +99,11 @@ def test_a_preset_is_the_shape_that_it_names_and_can_be_changed(made: Path, tmp_
     ).path
     written = read_config(path)
     assert (written.logit_cap, written.norm_weight, written.qk_norm, written.layers) == (15.0, False, True, 1)
+
+
+def test_the_command_line_takes_a_preset(made: Path) -> None:
+    found: Pretrain = read(Pretrain, "pretrain", ["--data", str(made), "--preset", "qwen3-0.6b"])
+    assert found == Pretrain(data=made, preset="qwen3-0.6b")
 
 
 def test_presets_that_make_no_sense_are_refused(made: Path) -> None:
