@@ -63,7 +63,8 @@ class Training:
         for key in ("steps", "seconds"):
             if getattr(self, key) < 0:
                 raise UserError(f"must not be negative, found {getattr(self, key)}", where=f"recipe: {key}")
-        given = [f.name for f in fields(self) if f.name in LENGTHS and getattr(self, f.name) != f.default]
+        # An epoch, "0", is as long as a run is when nobody says more; chains and older recipes say so.
+        given = [f.name for f in fields(self) if f.name in LENGTHS and getattr(self, f.name) not in (f.default, "0")]
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)} both say how long the run is", where="recipe", remedy="Give one")
         if len(set(self.track)) < len(self.track):

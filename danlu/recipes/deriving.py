@@ -9,7 +9,7 @@ from danlu.plan.scaling import Derived
 from danlu.recipes.pretrain import Pretrain
 from danlu.recipes.shapes import SHAPES, preset
 from danlu.recipes.sizes import explain, parse_count, sized
-from danlu.train.settings import READS, OptimizerSettings
+from danlu.train.settings import READS
 
 
 def shaped(recipe: Pretrain, vocab_size: int) -> tuple[ModelConfig, dict[str, Derived]]:
@@ -50,16 +50,12 @@ def settle(recipe: Pretrain, config: ModelConfig, run: Derived) -> tuple[Pretrai
     if "beta2" not in READS[optimizer.name]:
         del found["beta2"]
     numbers: dict[str, Any] = {name: item.value for name, item in found.items()}
+    told = {name: numbers[name] for name in ("lr", "weight_decay", "beta2") if name in numbers}
     settled = replace(
         recipe,
         tokens=recipe.tokens if recipe.steps or recipe.seconds else str(run.value),
         batch_tokens=int(numbers["batch_tokens"]),
-        optimizer=_told(optimizer, numbers),
+        optimizer=optimizer.filled(**told),
         schedule=replace(schedule, warmup=numbers["warmup"]),
     )
     return settled, found
-
-
-def _told(optimizer: OptimizerSettings, numbers: dict[str, Any]) -> OptimizerSettings:
-    names = ("lr", "weight_decay", "beta2")
-    return replace(optimizer, **{name: numbers[name] for name in names if name in numbers})

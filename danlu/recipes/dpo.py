@@ -1,7 +1,7 @@
 """A chat model and preference pairs → a chat model that prefers what people prefer."""
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from danlu.base import artifact
@@ -10,7 +10,7 @@ from danlu.base.errors import UserError
 from danlu.base.progress import say
 from danlu.base.recipe import UNCHANGING
 from danlu.recipes.common import Training, share
-from danlu.train.settings import OptimizerSettings, ScheduleSettings
+from danlu.train.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
 STAGE = "dpo"
 
@@ -41,8 +41,8 @@ class Dpo(Training):
     """The share of prompts held out, where the data do not come with a held-out file."""
     bad_share: float = 0.01
     """The share of a file's records that may be unreadable; beyond it the run stops."""
-    optimizer: OptimizerSettings = OptimizerSettings(lr=1e-4, weight_decay=0.0)
-    """How gradients become updates."""
+    optimizer: OptimizerSettings = OptimizerSettings()
+    """How gradients become updates; unset, lr is 1e-4 and weight_decay 0."""
     schedule: ScheduleSettings = ScheduleSettings(warmup=0.1, decay=0.9)
     """The learning rate over the run."""
     checkpoint_every: int = 20
@@ -61,6 +61,10 @@ class Dpo(Training):
         if self.epochs <= 0 or self.batch_pairs < 1:
             raise UserError("needs epochs above 0, and batch_pairs of at least 1")
         share(self.held_out_share, "held_out_share")
+
+    def settings(self, steps: int) -> TrainSettings:
+        """With a small learning rate and no decay, where none is given."""
+        return replace(super().settings(steps), optimizer=self.optimizer.filled(lr=1e-4, weight_decay=0.0))
 
 
 def sources(recipe: Dpo) -> dict[str, Path]:

@@ -81,9 +81,7 @@ class Sft(Training):
 
     def settings(self, steps: int) -> TrainSettings:
         """With the method's learning rate and no decay, where none is given."""
-        given = self.optimizer
-        rate = RATES[self.method] if given.lr is None else given.lr
-        optimizer = dataclasses.replace(given, lr=rate, weight_decay=given.weight_decay or 0.0)
+        optimizer = self.optimizer.filled(lr=RATES[self.method], weight_decay=0.0)
         return dataclasses.replace(super().settings(steps), optimizer=optimizer)
 
 

@@ -4,8 +4,8 @@ Some numbers may be unset: a stage knows better what they are than a class that 
 derives them from the size of its model. The loop reads them through `OptimizerSettings.value`.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from danlu.base.errors import UserError
 
@@ -62,6 +62,11 @@ class OptimizerSettings:
         """A number that may be unset, or what it then is."""
         found: float | None = getattr(self, name)
         return UNSET[name] if found is None else found
+
+    def filled(self, **numbers: float) -> "OptimizerSettings":
+        """With these numbers where none is given."""
+        missing: dict[str, Any] = {name: value for name, value in numbers.items() if getattr(self, name) is None}
+        return replace(self, **missing)
 
 
 @dataclass(frozen=True)

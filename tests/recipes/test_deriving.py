@@ -12,7 +12,9 @@ from danlu.model.config import ModelConfig
 from danlu.model.hub import read_config
 from danlu.plan.scaling import derive, tokens
 from danlu.recipes import pretrain
+from danlu.recipes.chain import Chain, nodes
 from danlu.recipes.deriving import run_tokens, settle, shaped
+from danlu.recipes.dpo import Dpo
 from danlu.recipes.pretrain import Pretrain
 from danlu.recipes.shape import Shape
 from danlu.recipes.shapes import preset
@@ -77,6 +79,23 @@ def test_the_tokens_of_a_run() -> None:
     assert run_tokens(recipe(), large, 2000, mixed=True).value == 2000
     assert "ends by steps" in run_tokens(recipe(steps=3), large, 10_000).source
     assert settle(recipe(seconds=3), large, run_tokens(recipe(seconds=3), large, 10_000))[0].tokens is None
+
+
+def test_steps_end_the_run_of_a_chain_or_an_older_recipe() -> None:
+    """Both write ``tokens: '0'``, an epoch."""
+    assert recipe(tokens="0", steps=5).steps_of(10_000) == 5
+    with pytest.raises(UserError, match="steps and tokens both say"):
+        recipe(tokens="3K", steps=5)
+    told = {node.name: node.recipe for node in nodes(Chain(text=("x",), set=("pretrain.steps=5",)))}
+    assert told["pretrain"].steps == 5
+
+
+def test_a_stage_fills_in_what_its_optimizer_leaves_open() -> None:
+    open_ = OptimizerSettings(name="adamw")
+    found = Dpo(model=Path("m"), preferences=("x",), optimizer=open_).settings(1).optimizer
+    assert (found.lr, found.weight_decay) == (1e-4, 0.0)
+    given = OptimizerSettings(lr=0.5, weight_decay=0.2)
+    assert Dpo(model=Path("m"), preferences=("x",), optimizer=given).settings(1).optimizer == given
 
 
 def test_a_large_batch_is_cut_and_the_recipe_may_say_how() -> None:
