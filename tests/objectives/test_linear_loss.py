@@ -47,6 +47,7 @@ def test_cross_entropy_is_that_of_all_logits(
     count: int, vocabulary: int, ones: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
     hidden, weight, targets, weights = problem(count, vocabulary)
     weights = torch.ones_like(weights) if ones else weights
     hidden.requires_grad_()
@@ -65,6 +66,7 @@ def test_log_probabilities_are_those_of_all_logits(
     count: int, vocabulary: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
     hidden, weight, targets, weights = problem(count, vocabulary)
     hidden.requires_grad_()
     weight.requires_grad_()
@@ -81,6 +83,7 @@ def test_chunks_change_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> No
     hidden, weight, targets, weights = problem(70, 37)
     expected = float(cross_entropy_sum(hidden, weight, targets, weights))
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", size)
+    monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
     assert float(cross_entropy_sum(hidden, weight, targets, weights)) == pytest.approx(expected, rel=1e-6)
 
 
@@ -145,6 +148,7 @@ class Largest(TorchDispatchMode):
 def test_the_logits_of_all_positions_are_never_there(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     count, vocabulary = 640, 500
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 4 * vocabulary * 32)
+    monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
     hidden, weight, targets, weights = problem(count, vocabulary)
     hidden.requires_grad_()
     weight.requires_grad_()
@@ -163,12 +167,31 @@ def test_the_logits_of_all_positions_are_never_there(kind: str, monkeypatch: pyt
 def test_without_gradients_none_are_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluation multiplies once a chunk; its weight is a parameter all the same."""
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
     hidden, weight, targets, weights = problem(64, 37)
     weight.requires_grad_()
     with torch.no_grad(), Largest() as seen:
         loss = cross_entropy_sum(hidden, weight, targets, weights)
     assert seen.products == 4
     near(loss, -(all_at_once(hidden, weight, targets) * weights).sum())
+
+
+@pytest.mark.parametrize("loss", ["sum", "log probabilities"])
+def test_the_gradient_is_the_same_in_slices(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the output weights, in bf16, where each slice of them is added to on its own."""
+
+    def gradient() -> torch.Tensor:
+        hidden, weight, targets, weights = problem(40, 37)
+        weight.requires_grad_()
+        hidden = hidden.bfloat16()
+        total = log_probabilities(hidden, weight, targets) * weights
+        (cross_entropy_sum(hidden, weight, targets, weights) if loss == "sum" else total.sum()).backward()
+        assert weight.grad is not None
+        return weight.grad
+
+    whole = gradient()
+    monkeypatch.setattr(linear_loss, "SLICE", 8)
+    assert torch.equal(gradient(), whole)
 
 
 @pytest.mark.parametrize("loss", ["sum", "log probabilities"])
@@ -227,6 +250,7 @@ def test_every_form_of_the_logits_is_that_of_all_at_once(
     count: int, name: str, ones: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
+    monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
     hidden, weight, targets, weights = problem(count, 37)
     weights = torch.ones_like(weights) if ones else weights
     z_loss, cap, scale, bias = shaped(FORMS[name], 37)
@@ -301,6 +325,7 @@ def test_a_z_loss_brings_the_normaliser_down() -> None:
 def test_a_form_holds_no_more_than_chunks_either(monkeypatch: pytest.MonkeyPatch) -> None:
     count, vocabulary = 640, 500
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 4 * vocabulary * 32)
+    monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
     hidden, weight, targets, weights = problem(count, vocabulary)
     weight.requires_grad_()
     bias = torch.zeros(vocabulary, requires_grad=True)
