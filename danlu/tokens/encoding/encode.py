@@ -28,7 +28,7 @@ from danlu.tokens.shards import SHARD_TOKENS, Block, Shards, id_type, write_bloc
 from danlu.tokens.tokenizer import FILE, Tokenizer
 
 WORKER = (sys.executable, "-c", "from danlu.tokens.encoding.encode import worker; worker()")
-PIECE_BYTES = 16_000_000  # of text: what is lost at most, for each worker, when a run is stopped
+PIECE_BYTES = 8_000_000  # of text, a row group as clean writes them: what a stopped run loses at most, for each worker
 ALONE_BYTES = 16_000_000  # starting workers takes a second or two; less text than this is done sooner without
 BATCH_CHARACTERS = 1 << 20  # one call of the library, whose own notes take 100 bytes a token
 LEAST = 200_000  # characters of a batch, for which it is worth half a second to learn the merges
