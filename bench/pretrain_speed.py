@@ -34,7 +34,7 @@ SHAPE = {
 }
 TINY = {**SHAPE, "vocab_size": 512, "layers": 2, "width": 64, "heads": 2, "kv_heads": 2, "head_width": 32}
 QUICK = {**TINY, "feedforward": 128, "max_length": 64}
-ROWS, LR = 8, 1e-3
+ROWS, LR = 8, 3e-4  # at 1e-3 without a warm-up the eighth step of litgpt is 0.15 nats from the others'
 AIM, AIM_LITGPT, AIM_AVX2, AIM_SHARE = 1.5, 1.3, 1.15, 0.7
 # What `keep_memory` tells the allocator, as the environment says it, for Trainer with Danlu's knowledge.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "2147483647", "MALLOC_TOP_PAD_": "67108864"}
@@ -102,8 +102,9 @@ def sides(
     return {name: lambda name=name: segment(name) for name in wanted}  # type: ignore[misc]
 
 
-def check(log: dict[str, Any]) -> None:
-    """All sides trained the same thing: as many weights, losses that fell, and as far."""
+def check(log: dict[str, Any]) -> set[str]:
+    """All sides trained the same thing: as many weights, losses that fell, and as far; those that did not."""
+    strayed = set()
     for name, found in log.items():
         print(f"  {name:<34} loss {found['losses'][0]:.3f} → {found['losses'][-1]:.3f}")
     for name, found in log.items():
@@ -117,7 +118,9 @@ def check(log: dict[str, Any]) -> None:
         own = furthest(log["Trainer, eager"], log["Trainer"]) if "Trainer, eager" in log else 0.0
         if apart > max(own, FURTHEST):
             what = f"the losses of {name} do not fall as ours ({apart:.3f} apart, Trainer's own {own:.3f})"
-            raise SystemExit(f"{what}, so the times cannot be compared")
+            print(f"  {what}, so its time is left out")
+            strayed.add(name)
+    return strayed
 
 
 def furthest(one: dict[str, Any], other: dict[str, Any]) -> float:
@@ -209,8 +212,8 @@ def main() -> None:
             turns["fp32"] = lambda: peak("fp32", lambda: float(answer([sys.executable, "-c", PEAK], AVX2)))
         turns |= sides(place / "bf16.json", place / "fp32.json", log, warm_up, given.parts)
         seconds = alternate(turns, rounds=rounds)
-    check(log)
-    seconds = {name: values for name, values in seconds.items() if name not in peaks}
+    left_out = check(log) | set(peaks)
+    seconds = {name: values for name, values in seconds.items() if name not in left_out}
     middle = {name: statistics.median(values) for name, values in peaks.items()}
     found = records(seconds, log, middle, shape, rounds * steps)
     peers = {name: version for side in log.values() for name, version in side.get("versions", {}).items()}
