@@ -86,6 +86,11 @@ class Foreign(Transformer):
         )
         raise UserError(what, remedy="Train without LoRA, or use a native family")
 
+    def compile_blocks(self) -> None:
+        """Refused: nothing is known of the blocks."""
+        what = f"the blocks of a {self.config.model_type} model are not known here"
+        raise UserError(what, where="recipe: compile", remedy="Leave it out, or use a native family")
+
     @property
     def checkpointing(self) -> bool | str:
         """Are blocks computed again in the backward pass?"""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from danlu.base.errors import UserError
 from danlu.model.attention import Attention, Context
 from danlu.model.cache import Cache
+from danlu.model.compiling import Compiled, compiled
 from danlu.model.config import ModelConfig
 from danlu.model.feedforward import FeedForward, activate
 from danlu.model.init import initialise
@@ -133,6 +134,7 @@ class Transformer(nn.Module):
         self.config = config
         self.compute_dtype = torch.float32
         self.checkpointing: bool | str = "none"
+        self.compiled: list[Compiled] = []  # called in place of the blocks while something is learned
         self.embed = nn.Embedding(config.vocab_size, config.width)
         if config.token_types:
             self.type_table = nn.Embedding(config.token_types, config.width)
@@ -153,6 +155,10 @@ class Transformer(nn.Module):
         if config.head_bias:
             self.head_bias = OutputBias(config)
         initialise(self, seed)
+
+    def compile_blocks(self) -> None:
+        """Train through compiled blocks from now on (`danlu.model.compiling`)."""
+        self.compiled = compiled(self.blocks)
 
     @property
     def output_weight(self) -> Tensor:
@@ -217,10 +223,11 @@ class Transformer(nn.Module):
             if kind not in kinds:
                 bias = self._bias(ids, visible, positions, columns, local=kind[1]) if attends else None
                 kinds[kind] = Context(ids, self._where(*kind[1:]), positions, bias, segments, x, cache, ledger)
+            call = self.compiled[layer] if self.compiled and torch.is_grad_enabled() else block
             if self.checkpointing not in (False, "none") and torch.is_grad_enabled():
-                x = recomputed(block, x, kinds[kind], kind=self.checkpointing)
+                x = recomputed(call, x, kinds[kind], kind=self.checkpointing)
             else:
-                x = block(x, kinds[kind])
+                x = call(x, kinds[kind])
         return self.norm(x)
 
     def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:

@@ -37,6 +37,8 @@ class Training:
     """Cut each batch into so many pieces to save memory; the update is the same."""
     checkpointing: Checkpointing | bool = "none"
     """Recompute in the backward pass, to save memory: none, selective (keeps matrix products) or full (each block)."""
+    compile: bool = False
+    """Compile each block: about a minute at the start for faster steps, on a GPU most; a CPU needs a C++ compiler."""
     update_in_backward: bool = False
     """Update each weight when its gradient arrives, to save its memory; needs clip 0 and guard.norm off."""
     offload: Offload = "none"
@@ -83,6 +85,7 @@ class Training:
             schedule=self.schedule,
             guard=self.guard,
             checkpointing=self.checkpointing,
+            compile=self.compile,
             update_in_backward=self.update_in_backward,
             offload=self.offload,
             checkpoint_every=self.checkpoint_every,

@@ -65,6 +65,8 @@ class Loop:
         self._check_machine()
         self.model.compute_dtype = torch_dtype(self.precision)
         self.model.checkpointing = self.settings.checkpointing
+        if self.settings.compile:
+            self.model.compile_blocks()
         self.updates: InBackward | None = None
         self._begin(*phase_at(self.settings, 0))
 

@@ -155,6 +155,8 @@ class TrainSettings:
     """What to do about NaN and spikes."""
     checkpointing: Checkpointing = "none"
     """What is computed again in the backward pass, to save memory (`danlu.model.recompute`)."""
+    compile: bool = False
+    """Fuse the operations of each block (`danlu.model.compiling`)."""
     update_in_backward: bool = False
     """Update each parameter when its gradient arrives, to save memory (`danlu.train.in_backward`)."""
     offload: Offload = "none"

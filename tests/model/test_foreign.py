@@ -177,6 +177,8 @@ def test_checkpointing_and_half_precision(tmp_path: Path) -> None:
         assert parameter.grad is not None
         torch.testing.assert_close(one, parameter.grad)
     model.checkpointing = False
+    with pytest.raises(UserError, match=r"recipe: compile: the blocks .* are not known here"):
+        model.compile_blocks()
     model.compute_dtype = torch.bfloat16
     rough = model(IDS)
     assert rough.dtype == torch.bfloat16

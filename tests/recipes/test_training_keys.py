@@ -92,8 +92,10 @@ def test_the_command_line_spells_them() -> None:
 
 
 def test_the_loop_is_told() -> None:
-    told = Training(checkpointing="selective", offload="optimizer").settings(3)
+    told = Training(checkpointing="selective", offload="optimizer", compile=True).settings(3)
     assert (told.checkpointing, told.offload, told.update_in_backward) == ("selective", "optimizer", False)
+    assert told.compile
+    assert not Training().settings(3).compile
     assert Training(**UPDATING).settings(3).update_in_backward
 
 

@@ -38,6 +38,8 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """x: [B, H, T, W], cos and sin: [B, 1, T, turned/2] -> [B, H, T, W], contiguous; the rest of W is copied."""
     turned = 2 * cos.shape[-1]
     left, right = x[..., :turned].chunk(2, dim=-1)
+    if torch.compiler.is_compiling():  # which fuses this, and cannot follow the other
+        return torch.cat((left * cos - right * sin, right * cos + left * sin, x[..., turned:]), dim=-1)
     out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     out_left, out_right = out[..., :turned].chunk(2, dim=-1)
     torch.mul(left, cos, out=out_left)
