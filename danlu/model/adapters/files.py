@@ -5,8 +5,8 @@ that peft gives to ``trainable_token_indices``: the rows themselves, not a diffe
 base that never had them. Hence an adapter that was trained after an extension loads on the model from before it: the
 tables grow to the rows it carries. Whole tensors (``modules_to_save``) are read, and never written. Pickle is not read.
 
-Left out, and refused by name: what changes more than A and B say (DoRA, initialisations that change the base, and the
-like), and changes of the embeddings or the output layer by LoRA.
+Left out, and refused by name: what changes more than A, B and DoRA's lengths say (initialisations that change the base,
+and the like), and changes of the embeddings or the output layer by LoRA.
 """
 
 import json
@@ -34,12 +34,13 @@ from danlu.tokens.extending.note import EXTENSION, first_new_row
 
 CONFIG, WEIGHTS = ADAPTER, "adapter_model.safetensors"
 PREFIX, A, B, ROWS = "base_model.model.", ".lora_A.weight", ".lora_B.weight", ".token_adapter.trainable_tokens_delta"
+LENGTHS = ".lora_magnitude_vector"
 TABLES = ("embed_tokens", "lm_head")
 # After a resize peft writes each table three times: under its own name, and under those of its wrapper's parts
 TWICE = r"\.(modules_to_save|original_module)\."
 # Keys of peft's configuration that change what A and B mean, or name tensors of another kind (peft 0.21, LoraConfig)
 REFUSED = (
-    "use_dora", "fan_in_fan_out", "lora_bias", "layer_replication", "use_qalora", "alora_invocation_tokens",
+    "fan_in_fan_out", "lora_bias", "layer_replication", "use_qalora", "alora_invocation_tokens",
     "target_parameters", "arrow_config", "use_bdlora", "kasa_config", "monteclora_config", "velora_config",
 )  # fmt: skip
 INITS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")  # the others change the base as well
@@ -56,11 +57,12 @@ class Adapter:
 
 
 class Pair(NamedTuple):
-    """A [r, I], B [O, r] and what their product is scaled with."""
+    """A [r, I], B [O, r], what their product is scaled with, and DoRA's lengths [O]."""
 
     a: Tensor
     b: Tensor
     scale: float
+    lengths: Tensor | None
 
 
 @dataclass
@@ -94,6 +96,8 @@ def save_adapter(model: Transformer, adapter: Adapter, path: Path) -> None:
     tensors: dict[str, Tensor] = {}
     for name, layer in adapted(model).items():
         tensors |= {f"{PREFIX}{name}{A}": layer.lora_A, f"{PREFIX}{name}{B}": layer.lora_B}
+        if layer.lora_magnitude_vector is not None:
+            tensors[f"{PREFIX}{name}{LENGTHS}"] = layer.lora_magnitude_vector
     if adapter.first_row is not None:
         for name, table in tables_of(model).items():
             tensors[f"{PREFIX}{hub_name(model.config, name)}{ROWS}"] = table.weight[adapter.first_row :]
@@ -127,6 +131,7 @@ def _config(model: Transformer, adapter: Adapter) -> dict[str, Any]:
         "lora_alpha": int(settings.alpha) if settings.alpha % 1 == 0 else settings.alpha,
         "lora_dropout": settings.dropout,
         "use_rslora": settings.rslora,
+        "use_dora": settings.dora,
         "target_modules": short_names(adapter.layers, settings.targets),
         "bias": "none",
         "fan_in_fan_out": False,
@@ -163,12 +168,13 @@ def read_adapter(path: Path) -> Saved:
         name = key.removeprefix(PREFIX)
         if name.endswith(A):
             owner = name.removesuffix(A)
-            saved.pairs[owner] = _pair(saved, owner, value, tensors.get(f"{PREFIX}{owner}{B}"))
+            lengths = tensors.get(f"{PREFIX}{owner}{LENGTHS}")
+            saved.pairs[owner] = _pair(saved, owner, value, tensors.get(f"{PREFIX}{owner}{B}"), lengths)
         elif name.endswith(ROWS):
             owner = name.removesuffix(ROWS)
             saved.rows[owner] = (_ids(saved, owner, value), value)
-        elif name.endswith(B):
-            if f"{PREFIX}{name.removesuffix(B)}{A}" not in tensors:
+        elif name.endswith((B, LENGTHS)):
+            if f"{PREFIX}{name.removesuffix(B).removesuffix(LENGTHS)}{A}" not in tensors:
                 raise UserError(f"tensor {key} has no A beside it", where=path / WEIGHTS, remedy=DAMAGED)
         elif re.sub(TWICE, ".", key) == key or re.sub(TWICE, ".", key) not in tensors:
             saved.whole[name] = value
@@ -198,14 +204,17 @@ def _tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"cannot be read as safetensors ({error})", where=file, remedy=DAMAGED) from None
 
 
-def _pair(saved: Saved, layer: str, a: Tensor, b: Tensor | None) -> Pair:
+def _pair(saved: Saved, layer: str, a: Tensor, b: Tensor | None, lengths: Tensor | None) -> Pair:
     where = saved.path / WEIGHTS
     if b is None or a.dim() != 2 or b.dim() != 2 or a.shape[0] != b.shape[1]:
         shapes = f"{list(a.shape)} and {'nothing' if b is None else list(b.shape)}"
         raise UserError(f"A and B of {layer} do not fit together: {shapes}", where=where, remedy=DAMAGED)
+    if bool(saved.config.get("use_dora")) != (lengths is not None) or not (lengths is None or len(lengths) == len(b)):
+        found = "nothing" if lengths is None else f"{len(lengths)} numbers"
+        raise UserError(f"the lengths of {layer} do not fit its B: {found}", where=where, remedy=DAMAGED)
     try:
         alpha = pattern_value(saved.config.get("alpha_pattern") or {}, layer, saved.config["lora_alpha"])
-        return Pair(a, b, scale_of(a.shape[0], float(alpha), bool(saved.config.get("use_rslora"))))
+        return Pair(a, b, scale_of(a.shape[0], float(alpha), bool(saved.config.get("use_rslora"))), lengths)
     except (KeyError, ValueError, TypeError, AttributeError, re.error) as error:
         raise UserError(f"does not say how LoRA is scaled ({error!r})", where=saved.path / CONFIG) from None
 

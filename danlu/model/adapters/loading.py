@@ -79,16 +79,18 @@ def _another(saved: Saved, what: str) -> UserError:
 
 def _put_layers(saved: Saved, model: Transformer, place: Path) -> None:
     layers = linear_layers(model)
-    for name, (a, b, scale) in saved.pairs.items():
+    for name, (a, b, scale, lengths) in saved.pairs.items():
         if name not in layers:
             raise _another(saved, f"it changes {name}, which is no layer of a block of {place}")
         own, base = layers[name]
         if (b.shape[0], a.shape[1]) != tuple(base.weight.shape):
             theirs, ours = f"{b.shape[0]} x {a.shape[1]}", " x ".join(map(str, base.weight.shape))
             raise _another(saved, f"{name} is {theirs} for it, and {ours} in {place}")
-        layer = LoraLinear(base, a.shape[0], scale)
+        layer = LoraLinear(base, a.shape[0], scale, dora=lengths is not None)
         layer.lora_A.copy_(a)  # into torch's own alignment: a mapped file's would change rounding
         layer.lora_B.copy_(b)
+        if lengths is not None and layer.lora_magnitude_vector is not None:
+            layer.lora_magnitude_vector.copy_(lengths)
         put(model, own, layer)
 
 

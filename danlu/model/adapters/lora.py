@@ -4,6 +4,10 @@ B begins at zero, so the model begins as it was; A begins as Kaiming's uniform w
 1/√(fan in): not the paper's normal distribution but its authors' code's, and everybody's since. s is alpha / rank, or
 alpha / √rank with rsLoRA (Kalajdzievski 2023). The layers are wrapped from outside; nothing in the model knows of it.
 
+DoRA (Liu et al. 2024) learns the length m of each row of the changed matrix apart from its direction: a row of
+W + s · B A is divided by its own length, which counts as a constant in the backward pass (section 4.3), and multiplied
+by m, which begins as the length of W's row. The lengths come from products of r columns, not of the whole matrix.
+
 Legend: r rank, I in, O out.
 """
 
@@ -25,18 +29,43 @@ from danlu.model.transformer import Transformer
 class LoraLinear(nn.Module):
     """A frozen linear layer and its change; the names are peft's."""
 
-    def __init__(self, base: Linear, rank: int, scale: float, dropout: float = 0.0) -> None:
+    def __init__(self, base: Linear, rank: int, scale: float, dropout: float = 0.0, dora: bool = False) -> None:
         super().__init__()
+        self.lora_magnitude_vector: nn.Parameter | None
         self.base, self.scale, self.dropout = base.requires_grad_(False), scale, dropout
         place = base.weight.device
         self.lora_A = nn.Parameter(torch.zeros(rank, base.in_features, device=place))  # [r, I]
         self.lora_B = nn.Parameter(torch.zeros(base.out_features, rank, device=place))  # [O, r]
+        own = base.weight.detach().square().sum(dim=1)
+        self.register_buffer("squares", own if dora else None, persistent=False)  # [O]
+        self.squares: Tensor
+        self.register_parameter("lora_magnitude_vector", nn.Parameter(own.sqrt()) if dora else None)  # [O]
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., I] -> [..., O], in x's dtype."""
-        y = self.base(x)
+        y, seen = self.base(x), x
         if self.dropout and self.training:
-            x = nn.functional.dropout(x, self.dropout)
+            seen = nn.functional.dropout(x, self.dropout)
+        if self.lora_magnitude_vector is None:
+            return self._changed(y, seen)
+        share, unbiased = self.shares().to(x.dtype), self.base.bias is None
+        if seen is x and unbiased:
+            return self._changed(y, x) * share
+        plain = nn.functional.linear(seen, self.base.weight.to(x.dtype))
+        return y + (self._changed(plain, seen) * share - plain)
+
+    def shares(self) -> Tensor:
+        """DoRA's m over the lengths of the rows of W + s · B A, [O]; through the lengths no gradient flows."""
+        assert self.lora_magnitude_vector is not None
+        with torch.no_grad():
+            along = (self.base.weight @ self.lora_A.t() * self.lora_B).sum(dim=1)  # row of W · row of B A
+            thin = self.lora_A @ self.lora_A.t()  # [r, r]
+            both = ((self.lora_B @ thin) * self.lora_B).sum(dim=1)
+            length = (self.squares + 2 * self.scale * along + self.scale**2 * both).sqrt()
+        return self.lora_magnitude_vector / length
+
+    def _changed(self, y: Tensor, x: Tensor) -> Tensor:
+        """y + s · (x Aᵀ) Bᵀ."""
         rows = x.reshape(-1, x.shape[-1])  # [N, I]
         thin = nn.functional.linear(rows, self.lora_A.to(x.dtype))  # [N, r]
         wide = self.lora_B.to(x.dtype).t()
@@ -45,8 +74,11 @@ class LoraLinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> Linear:
-        """The one layer that does the same: W + s · B A, in float32."""
+        """The one layer that does the same: W + s · B A, and with DoRA its rows brought to their length, in float32."""
+        shares = None if self.lora_magnitude_vector is None else self.shares()
         self.base.weight.add_(self.lora_B @ self.lora_A, alpha=self.scale)
+        if shares is not None:
+            self.base.weight.mul_(shares.unsqueeze(1))
         return self.base
 
 
@@ -116,7 +148,7 @@ def add_lora(model: Transformer, settings: Lora, seed: int) -> list[str]:
     scale = scale_of(settings.rank, settings.alpha, settings.rslora)
     for name in names:
         own, base = layers[name]
-        layer = LoraLinear(base, settings.rank, scale, settings.dropout)
+        layer = LoraLinear(base, settings.rank, scale, settings.dropout, settings.dora)
         draw = torch.Generator().manual_seed(derive(seed, "lora", name))
         bound = base.in_features**-0.5
         layer.lora_A.copy_(torch.empty(layer.lora_A.shape).uniform_(-bound, bound, generator=draw))

@@ -21,6 +21,8 @@ class Lora:
     """The share of a layer's input that its change does not see, while training."""
     rslora: bool = False
     """Scale by alpha / √rank instead, which keeps the change as large at high ranks (Kalajdzievski 2023)."""
+    dora: bool = False
+    """Learn the length of each row of a changed matrix apart from its direction: DoRA (Liu et al. 2024)."""
     new_rows: bool = True
     """Where the vocabulary was extended, the rows of the new tokens learn too; the adapter carries them either way."""
 

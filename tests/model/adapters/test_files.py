@@ -72,9 +72,11 @@ SHAPES: list[dict[str, Any]] = [{}, {"tied": False}, {"kv_heads": 1, "bias": Tru
 
 
 @pytest.mark.parametrize("changes", SHAPES, ids=str)
-@pytest.mark.parametrize("extended", [False, True])
-def test_peft_opens_ours(peft: Any, tiny: Tiny, tmp_path: Path, extended: bool, changes: dict[str, Any]) -> None:
-    model, path = ours(tiny, tmp_path, extended=extended, **changes)
+@pytest.mark.parametrize(("extended", "dora"), [(False, False), (True, False), (False, True)])
+def test_peft_opens_ours(
+    peft: Any, tiny: Tiny, tmp_path: Path, extended: bool, dora: bool, changes: dict[str, Any]
+) -> None:
+    model, path = ours(tiny, tmp_path, Lora(rank=3, alpha=5, dora=dora), extended=extended, **changes)
     theirs = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tmp_path / "base"), path)
     torch.testing.assert_close(logits(theirs), logits(model), rtol=0, atol=3e-5)
     assert float((logits(theirs) - logits(tiny(**changes))).abs().max()) > 0.1
@@ -82,8 +84,9 @@ def test_peft_opens_ours(peft: Any, tiny: Tiny, tmp_path: Path, extended: bool, 
     assert torch.equal(logits(again), logits(model))
 
 
-def test_gradients_are_pefts(peft: Any, tiny: Tiny, tmp_path: Path) -> None:
-    model, path = ours(tiny, tmp_path, Lora(rank=3, alpha=5, rslora=True), extended=True)
+@pytest.mark.parametrize("dora", [False, True])
+def test_gradients_are_pefts(peft: Any, tiny: Tiny, tmp_path: Path, dora: bool) -> None:
+    model, path = ours(tiny, tmp_path, Lora(rank=3, alpha=5, rslora=True, dora=dora), extended=True)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     theirs = peft.PeftModel.from_pretrained(plain, path, is_trainable=True)
     logits_ = theirs(IDS).logits
@@ -95,6 +98,8 @@ def test_gradients_are_pefts(peft: Any, tiny: Tiny, tmp_path: Path) -> None:
     for name, layer in adapted(model).items():
         found[f"base_model.model.{name}.lora_A.weight"] = layer.lora_A.grad
         found[f"base_model.model.{name}.lora_B.weight"] = layer.lora_B.grad
+        if layer.lora_magnitude_vector is not None:
+            found[f"base_model.model.{name}.lora_magnitude_vector.weight"] = layer.lora_magnitude_vector.grad
     (table,) = set(wanted) - set(found)
     assert table.endswith("embed_tokens.token_adapter.trainable_tokens_delta")
     found[table] = model.embed.rows.grad  # type: ignore[union-attr, assignment]
@@ -113,6 +118,7 @@ THEIRS: list[dict[str, Any]] = [
     {"target_modules": r".*\.1\..*(q|down)_proj", "modules_to_save": ["norm"]},
     {"target_modules": ["q_proj"], "trainable_token_indices": [7, 60, 4]},
     {"target_modules": ["q_proj"], "init_lora_weights": "gaussian", "layers_to_transform": [1]},
+    {"target_modules": "all-linear", "use_dora": True, "rank_pattern": {"o_proj": 5}},
 ]
 
 
@@ -189,7 +195,8 @@ Change = Callable[[dict[str, Any], dict[str, Tensor]], Any]
 Q = "base_model.model.model.layers.0.self_attn.q_proj"
 FAULTS: dict[str, tuple[Change, str]] = {
     "another kind": (lambda c, t: c.update(peft_type="LOHA"), "adapters of type LOHA are not supported"),
-    "DoRA": (lambda c, t: c.update(use_dora=True), "'use_dora: True' is not supported"),
+    "no lengths": (lambda c, t: c.update(use_dora=True), "the lengths of .* do not fit its B: nothing"),
+    "lengths": (lambda c, t: t.update({f"{Q}.lora_magnitude_vector": torch.ones(32)}), "fit its B: 32 numbers"),
     "PiSSA": (lambda c, t: c.update(init_lora_weights="pissa"), "'init_lora_weights: pissa' is not supported"),
     "biases": (lambda c, t: c.update(bias="all"), "'bias: all' is not supported"),
     "no alpha": (lambda c, t: c.pop("lora_alpha"), "does not say how LoRA is scaled"),
@@ -198,7 +205,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "no A": (lambda c, t: t.pop(f"{Q}.lora_A.weight"), "has no A beside it"),
     "other ranks": (lambda c, t: t.update({f"{Q}.lora_B.weight": torch.zeros(32, 4)}), "do not fit together"),
     "nothing": (lambda c, t: t.clear(), "holds no LoRA tensors"),
-    "a stranger": (lambda c, t: t.update({f"{Q}.lora_magnitude_vector": torch.zeros(4)}), "has no model.layers.0.self_attn.q_proj.lora_magnitude_vector"),
+    "a stranger": (lambda c, t: t.update({f"{Q}.lora_E": torch.zeros(4)}), "has no model.layers.0.self_attn.q_proj.lora_E"),
     "rows without ids": (lambda c, t: c.update(trainable_token_indices=[1, 2]), "names no ids for the 11 rows of model.embed_tokens"),
 }  # fmt: skip
 

@@ -55,6 +55,29 @@ def test_gradients_are_those_of_the_formula() -> None:
     assert not made.base.weight.requires_grad
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dropped", [0.0, 0.5])
+def test_dora_computes_its_formula(bias: bool, dropped: float) -> None:
+    """m (W + s B A) / its rows' lengths; with dropout, what that adds to W sees the shortened input, as in peft."""
+    torch.manual_seed(0)
+    made = LoraLinear(Linear(8, 6, bias=bias), 2, 0.7, dropped, dora=True).train()
+    for parameter in (made.lora_A, made.lora_B, made.lora_magnitude_vector):
+        assert parameter is not None
+        torch.nn.init.normal_(parameter)
+    matrix = made.base.weight + 0.7 * made.lora_B @ made.lora_A
+    wanted = made.lora_magnitude_vector.unsqueeze(1) * matrix / matrix.norm(dim=1, keepdim=True).detach()
+    torch.manual_seed(7)
+    found = made(X)
+    torch.manual_seed(7)
+    seen = dropout(X, dropped)
+    by_formula = made.base(X) + seen @ (wanted - made.base.weight).t()
+    torch.testing.assert_close(found, by_formula, rtol=0, atol=1e-5)
+    names = [made.lora_A, made.lora_B, made.lora_magnitude_vector]
+    ours = torch.autograd.grad(found.square().sum(), names)
+    theirs = torch.autograd.grad(by_formula.square().sum(), names)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_dropout_hides_input_from_the_change_alone_and_only_while_training() -> None:
     made = layer(0.5)
     made.train()
@@ -73,15 +96,15 @@ def test_without_dropout_no_random_number_is_drawn() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_model_begins_as_it_was(tiny: Tiny, tied: bool) -> None:
+@pytest.mark.parametrize(("tied", "dora"), [(True, False), (False, False), (True, True)])
+def test_the_model_begins_as_it_was(tiny: Tiny, tied: bool, dora: bool) -> None:
     model = tiny(tied=tied)
     before = model(IDS)
-    names = add_lora(model, Lora(rank=3), 0)
+    names = add_lora(model, Lora(rank=3, dora=dora), 0)
     assert len(names) == len(adapted(model)) == 14
     assert torch.equal(model(IDS), before)
     trained = {name.rpartition(".")[2] for name, p in model.named_parameters() if p.requires_grad}
-    assert trained == {"lora_A", "lora_B"}
+    assert trained == {"lora_A", "lora_B", "lora_magnitude_vector"} - ({"lora_magnitude_vector"} if not dora else set())
 
 
 def test_first_values(tiny: Tiny) -> None:
