@@ -14,17 +14,17 @@ from typing import Literal
 from danlu.base import artifact
 from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError
-from danlu.base.progress import say
+from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
-from danlu.model.adapters.settings import Lora
+from danlu.model.adapters.settings import Freeze, Lora
 from danlu.recipes.common import Training, share
 from danlu.train.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
 STAGE = "sft"
-Method = Literal["full", "lora"]
+Method = Literal["full", "freeze", "lora"]
 # Two thin matrices move their product less than as large a step moves the matrix itself. In 42 steps on a toy 4e-3 left
 # a loss of 3.31 with LoRA where 1e-3 left 4.10.
-RATES: dict[Method, float] = {"full": 1e-3, "lora": 4e-3}
+RATES: dict[Method, float] = {"full": 1e-3, "freeze": 1e-3, "lora": 4e-3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,10 @@ class Sft(Training):
     out: Path = field(default=Path("runs/sft"), metadata=UNCHANGING)
     """The directory to write."""
     method: Method = "full"
-    """full trains every weight and leaves a model; lora trains low-rank changes and leaves an adapter."""
+    """full trains every weight and freeze some of them, and leave a model; lora trains low-rank changes and leaves an
+    adapter."""
+    freeze: Freeze = Freeze()
+    """With --method freeze: what learns."""
     lora: Lora = Lora()
     """With --method lora: what it trains."""
     most_per_source: int = 0
@@ -54,7 +57,7 @@ class Sft(Training):
     bad_share: float = 0.01
     """The share of a file's records that may be unreadable; beyond it the run stops."""
     optimizer: OptimizerSettings = OptimizerSettings()
-    """How gradients become updates; unset, lr is 1e-3 for full and 4e-3 for lora, and weight_decay 0."""
+    """How gradients become updates; unset, lr is 1e-3, and 4e-3 for lora, and weight_decay 0."""
     schedule: ScheduleSettings = ScheduleSettings(warmup=0.05, decay=0.95)
     """The learning rate over the run."""
     evaluations: int = 3
@@ -68,8 +71,10 @@ class Sft(Training):
             raise UserError("needs at least one file or package:NAME", where="recipe: chats")
         if self.epochs <= 0 or self.most_per_source < 0:
             raise UserError("needs epochs above 0, and most_per_source not negative")
-        if self.method != "lora" and self.lora != Lora():
-            raise UserError("only --method lora has such keys", where="recipe: lora", remedy="Give --method lora")
+        for method, keys, default in (("lora", self.lora, Lora()), ("freeze", self.freeze, Freeze())):
+            if self.method != method and keys != default:
+                what = f"only --method {method} has such keys"
+                raise UserError(what, where=f"recipe: {method}", remedy=f"Give --method {method}")
         share(self.held_out_share, "held_out_share")
         if self.length < 2 or self.batch_tokens < self.length:
             raise UserError(f"batch_tokens {self.batch_tokens} must hold at least one row of {self.length}")
@@ -95,6 +100,7 @@ def sources(recipe: Sft) -> dict[str, Path]:
 def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     """Train, and leave a Hugging Face directory, or an adapter's, and the held-out conversations."""
     from danlu.model.adapters.files import attach
+    from danlu.model.adapters.partial import freeze
     from danlu.model.hub import load_model, read_config
     from danlu.objectives.next_token import NextToken
     from danlu.recipes.chats import HELD_OUT, chats_from, dialogues, write_records
@@ -122,6 +128,7 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     model = load_model(recipe.model)
     check_vocabulary(model, tokenizer, recipe.model)
     adapter = attach(model, recipe.lora, recipe.model, recipe.seed) if recipe.method == "lora" else None
+    learning = freeze(model, recipe.freeze) if recipe.method == "freeze" else []
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
     write_records(recipe.out / HELD_OUT, ({"messages": chat} for chat in data.held_out_chats))
@@ -129,6 +136,9 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     own = f", that of --method {recipe.method}" if recipe.optimizer.lr is None else ""
     say(f"  {len(data.training)} conversations, {len(data.held_out)} held out; {settings.length}")
     say(f"  learning rate {rate:g}{own}")
+    if learning:
+        numbers = [sum(p.numel() for p in model.parameters() if p.requires_grad is on) for on in (True, False)]
+        say(f"  {len(learning)} tensors of {count(numbers[0])} numbers learn, {count(numbers[1])} are frozen")
     prompts = [
         render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True).ids
         for prompt in recipe.prompts

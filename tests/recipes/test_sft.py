@@ -17,7 +17,7 @@ from danlu.base.recipe import load
 from danlu.cli import read
 from danlu.model.adapters.files import CONFIG, WEIGHTS, attach
 from danlu.model.adapters.loading import open_adapter
-from danlu.model.adapters.settings import Lora
+from danlu.model.adapters.settings import Freeze, Lora
 from danlu.model.hub import load_model
 from danlu.model.transformer import Transformer
 from danlu.recipes import evaluation, training
@@ -116,6 +116,7 @@ def test_each_method_has_a_learning_rate_of_its_own(
         return found.settings(1).optimizer.lr
 
     assert (rate(), rate("--method", "lora")) == (RATES["full"], RATES["lora"]) == (1e-3, 4e-3)
+    assert rate("--method", "freeze", "--freeze.last-layers", "1", "--freeze.names", "norm", "bias") == 1e-3
     assert rate("--method", "lora", "--optimizer.lr", "1e-3") == rate("--optimizer.lr", "1e-3") == 1e-3
     assert Sft(model=made, chats=("x",)).settings(1).optimizer == OptimizerSettings(lr=1e-3, weight_decay=0.0)
     found = run(recipe(made, world, tmp_path / "out", epochs=0.2))
@@ -127,12 +128,28 @@ def test_each_method_has_a_learning_rate_of_its_own(
             OptimizerSettings(**wrong)
 
 
+def test_a_part_of_the_weights_learns(
+    made: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The feed-forward layers and the final norm, in a whole model; all else keeps every bit, and the loss falls."""
+    changes = {"method": "freeze", "lora": Lora(), "freeze": Freeze(last_layers=0, names=("mlp", "model.norm"))}
+    found = run(recipe(made, world, tmp_path / "out", optimizer=OptimizerSettings(lr=1e-2), **changes))
+    before, after = (dict(load_model(path).named_parameters()) for path in (made / "pretrain", found.path))
+    moved = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert moved == {name for name in before if name.startswith(("blocks.0.feedforward.", "norm."))}
+    losses = [row["loss"] for row in rows(found.path, "train")]
+    assert sum(losses[-3:]) < sum(losses[:3])
+    assert "numbers learn" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"lora": Lora(rank=4096)}, "rank 4096 is more than model.layers.0"),
         ({"lora": Lora(targets=("query",))}, "no layer is called 'query'"),
         ({"method": "full"}, "only --method lora has such keys"),
+        ({"lora": Lora(), "freeze": Freeze(names=("norm",))}, "only --method freeze has such keys"),
+        ({"method": "freeze", "lora": Lora(), "freeze": Freeze(last_layers=9)}, "at most the model's 1, found 9"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""What LoRA can be told. Plain data: reading a recipe starts nothing, so no torch here."""
+"""What LoRA and partial fine-tuning can be told. Plain data: reading a recipe starts nothing, so no torch here."""
 
 from dataclasses import dataclass
 
@@ -37,3 +37,21 @@ class Lora:
                 raise UserError(f"{rule}, found {getattr(self, key)!r}", where=f"recipe: lora.{key}")
         if ALL_LINEAR in self.targets and len(self.targets) > 1:
             raise UserError(f"{ALL_LINEAR} leaves nothing to add to it", where="recipe: lora.targets")
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """Partial fine-tuning: what learns, while the rest is frozen."""
+
+    last_layers: int = 2
+    """So many of the last blocks."""
+    names: tuple[str, ...] = ()
+    """Parameters with these parts in their names, such as bias, norm, q_proj or layers.3."""
+    embeddings: bool = False
+    """The input embedding, and the output layer."""
+
+    def __post_init__(self) -> None:
+        if self.last_layers < 0 or not all(self.names):
+            raise UserError("needs last_layers not negative, and names that are not empty", where="recipe: freeze")
+        if not (self.last_layers or self.names or self.embeddings):
+            raise UserError("leaves nothing to learn", where="recipe: freeze", remedy="Give last_layers or names")
