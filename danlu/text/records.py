@@ -26,6 +26,7 @@ JUDGED_FROM = 1000  # records; before that, the share is judged only at the end 
 BATCH = 256  # Parquet rows in memory at a time
 
 SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
+ROUND = ("user", "assistant")
 PAIRS = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"), ("question", "answer"))
 SHAPES = 'Use {"messages": [...]}, {"conversations": [...]}, or ' + ", ".join(f'{{"{a}", "{b}"}}' for a, b in PAIRS)
 
@@ -171,8 +172,9 @@ def read_chats(source: str | Path, tally: Funnel | None = None, *, bad_share: fl
     """Validated conversations from a file, a folder or ``package:NAME``.
 
     Known shapes: ``{"messages": [{"role", "content"}]}``, ShareGPT's ``{"conversations": [{"from", "value"}]}``,
-    Alpaca's ``{"instruction", "input", "output"}`` and other question-answer pairs (`PAIRS`), with an optional
-    ``system``. A `UserError` names the record that holds no answer, an empty answer or an unknown role.
+    Alpaca's ``{"instruction", "input", "output", "history"}`` and other question-answer pairs (`PAIRS`), as text or as
+    messages, with an optional ``system``. A `UserError` names the record that holds no answer, an empty answer or an
+    unknown role.
     """
     if packages.is_package(source):
         yield from packages.chats(packages.name_of(str(source)))
@@ -206,9 +208,23 @@ def _pair(record: dict[str, Any], where: str) -> Chat:
             if isinstance(extra, str) and extra.strip():
                 question = f"{question}\n\n{extra}"
             pair = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-            return messages(pair, where)
+            return messages(_history(record.get("history"), where) + pair, where)
+        if isinstance(question, list) and isinstance(answer, list):
+            return messages(question + answer, where)
     found = ", ".join(map(str, record)) or "none"
     raise UserError(f"no known chat shape (keys: {found})", where=where, remedy=SHAPES)
+
+
+def _history(given: Any, where: str) -> Chat:
+    """Alpaca's earlier rounds, [[question, answer], ...], as turns."""
+    if not given:
+        return []
+    if not isinstance(given, list) or not all(
+        isinstance(pair, list) and len(pair) == len(ROUND) and all(isinstance(text, str) for text in pair)
+        for pair in given
+    ):
+        raise UserError("history is not a list of rounds", where=where, remedy='Use [["question", "answer"], ...]')
+    return [{"role": role, "content": text} for pair in given for role, text in zip(ROUND, pair, strict=True)]
 
 
 def messages(

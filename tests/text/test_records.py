@@ -27,6 +27,8 @@ def jsonl(path: Path, *records: Any) -> Path:
         {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]},
         {"instruction": "hi", "input": "", "output": "hello"},
         {"instruction": "hi", "output": "hello", "other": 5},
+        {"instruction": "hi", "output": "hello", "history": []},
+        {"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "hello"}]},
         {"prompt": "hi", "completion": "hello"},
         {"question": "hi", "answer": "hello"},
     ],
@@ -47,6 +49,16 @@ def test_alpaca_input_and_system_turns(tmp_path: Path) -> None:
         {"role": "user", "content": "Translate\n\n丹炉"},
     ]
     assert [turn["content"] for turn in second] == ["Be kind.", "hi", "hello"]
+
+
+def test_alpacas_history_is_read_as_earlier_turns(tmp_path: Path) -> None:
+    rounds = [["你好", "你好！"], ["你是谁？", "我是丹炉。"]]
+    record = {"instruction": "再见", "input": "", "output": "再见！", "history": rounds, "system": "Be brief."}
+    path = tmp_path / "alpaca.jsonl"
+    path.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
+    (found,) = read_chats(path)
+    assert [turn["role"] for turn in found] == ["system", *["user", "assistant"] * 3]
+    assert [turn["content"] for turn in found[1:]] == [*rounds[0], *rounds[1], "再见", "再见！"]
 
 
 def test_the_same_chats_from_every_format(tmp_path: Path) -> None:
@@ -71,6 +83,8 @@ def test_the_same_chats_from_every_format(tmp_path: Path) -> None:
         ({"messages": [USER, {"role": "system", "content": "x"}, ANSWER]}, "turn 2: a system turn"),
         ({"conversations": [{"from": "alien", "value": "x"}]}, "turn 1: unknown role 'alien'"),
         ({"instruction": "x", "output": ""}, "turn 2: empty assistant answer"),
+        ({"instruction": "x", "output": "y", "history": [["q"]]}, "history is not a list of rounds"),
+        ({"instruction": "x", "output": "y", "history": [["q", ""]]}, "turn 2: empty assistant answer"),
         ({"text": "x"}, r"no known chat shape \(keys: text\)\. Use"),
     ],
 )
