@@ -18,7 +18,7 @@ from danlu.base.errors import UserError
 from danlu.base.seed import generator
 from danlu.tokens.chat import Rendered
 from danlu.tokens.curriculum import NONE, Curriculum, Packing, difficulty, paced
-from danlu.tokens.pack import Array, BestFit, Items, Packer, Row
+from danlu.tokens.pack import GROUP, Array, BestFit, Dealt, Items, Packer, Row
 
 PAIR_MULTIPLE = 32  # widths of pair batches: few distinct shapes, little padding
 
@@ -94,8 +94,9 @@ class PackedBatches:
     """Items packed into ``batch_size`` rows of ``length`` tokens, shuffled anew each epoch, without end.
 
     A row may hold the end of one epoch and the beginning of the next, unless ``packing`` is best_fit. A ``curriculum``
-    orders the first epoch; the share of the run that it lasts is of ``run_tokens``. Which rows come next follows from
-    the seed and three numbers, so the rows are the same however many a batch holds and whoever takes which.
+    orders the first epoch; the share of the run that it lasts is of ``run_tokens``. Without one, rows of documents,
+    which go on from row to row, are dealt out of order (`danlu.tokens.pack`). Which rows come next follows from the
+    seed and a few numbers, so the rows are the same however many a batch holds and whoever takes which.
     """
 
     def __init__(
@@ -120,8 +121,11 @@ class PackedBatches:
             self._identity["curriculum"] = curriculum.identity(run_tokens)
         order = _Order(seed, len(items), first)
         shape: dict[str, Any] = {"length": length, "pad_id": pad_id, "split": split}
-        self._packer: Packer | BestFit
-        if packing == "concat":
+        self._packer: Packer | Dealt | BestFit
+        if packing == "concat" and split and curriculum == NONE:
+            self._identity |= {"packing": f"dealt by {GROUP}", "length": length}
+            self._packer = Dealt(Packer(items, order, **shape), partial(_dealt, seed))
+        elif packing == "concat":
             self._packer = Packer(items, order, **shape)
         else:
             self._identity |= {"packing": packing, "length": length}  # the window's rows depend on their length
@@ -262,7 +266,8 @@ def _check_identity(state: dict[str, Any], identity: dict[str, Any]) -> None:
     saved = state["data"]
     changed = [name for name in {**identity, **saved} if saved.get(name) != identity.get(name)]
     if changed:
-        what = "data" if {"items", "digest"} & set(changed) else changed[0]
+        first = [name for name in ("split", "curriculum", "packing") if name in changed]  # which change others
+        what = "data" if {"items", "digest"} & set(changed) else (first or changed)[0]
         raise UserError(
             f"the {what} changed since the checkpoint ({saved.get('items')} items then, {identity['items']} now)",
             remedy="Continue with what the run began with, or start over with --fresh",

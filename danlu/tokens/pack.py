@@ -4,7 +4,9 @@ Segments keep packed documents from seeing each other (Krell 2021, arXiv:2107.02
 loss. Two ways, and each needs three numbers to be taken up again exactly:
 
 `Packer` lays items one after another in the order given. No row has padding, and documents are cut where a row happens
-to end. `BestFit` cuts only what is longer than a row (Ding et al. 2024, arXiv:2404.10830, where models so trained read
+to end. `Dealt` shuffles its rows, `GROUP` at a time, or a long document would be several batches in a row: of 400 steps
+of 4 rows of 256 tokens of Chinese articles, median 300 tokens, the loss was 6.45 in order and 6.26 dealt (LOG.md).
+`BestFit` cuts only what is longer than a row (Ding et al. 2024, arXiv:2404.10830, where models so trained read
 better and made up less) and lets the pieces find the row that they fill best, among the items of a window: no token is
 lost, and the state stays small, because the rows of a window follow from the order of the items alone. Of documents as
 long as the web's (log-normal, median 400 tokens) rows of 1,024 cut 49 % where 20 % are longer than a row; best fit
@@ -29,6 +31,7 @@ from danlu.tokens.shards import Shards
 Array = npt.NDArray[Any]
 Piece = tuple[int, int, int]  # an item's number, and from which of its tokens to which
 NAMED_ITEMS = 4
+GROUP = 256  # rows shuffled together: in memory at once, and made again when a run is taken up in their middle
 WINDOW = 1024  # items fitted together: of rows of 1,024 then 0.14 % is padding; 0.49 % with 256, 0.04 % with 4,096
 
 
@@ -162,6 +165,57 @@ class Packer:
         if self.epochs is not None and self.epoch >= self.epochs:
             return None
         return int(self.order(self.epoch)[self.position])
+
+
+class Dealt:
+    """The rows of a packer, shuffled a group at a time; ``number`` says which of the group comes next.
+
+    A group ends with its epoch, so that no item comes twice before all have come once; a row that holds the end of one
+    and the beginning of the next stays between them. ``shuffle(epoch, position, count)`` is the order of the ``count``
+    rows of the group that begins there.
+    """
+
+    def __init__(self, packer: Packer, shuffle: Callable[[int, int, int], Array]) -> None:
+        self.packer, self.shuffle = packer, shuffle
+        self.number, self._rows = 0, list[Row]()
+        self._begin, self._from = packer.state(), packer.progress
+
+    @property
+    def progress(self) -> float:
+        """How far it is, in epochs."""
+        return self._from + (self.packer.progress - self._from) * self.number / max(len(self._rows), 1)
+
+    def state(self) -> dict[str, int]:
+        """Where the group begins and which row is next: the group is made again from the order."""
+        return {**self._begin, "number": self.number}
+
+    def load(self, state: dict[str, int]) -> None:
+        """Go on from a `state`."""
+        self.packer.load(state)
+        self.number, self._rows = state["number"], []
+        self._begin, self._from = self.packer.state(), self.packer.progress
+        if self.number:
+            self._deal()
+
+    def row(self) -> Row:
+        """The next row; there is no last one."""
+        if self.number == len(self._rows):
+            self.number, self._begin, self._from = 0, self.packer.state(), self.packer.progress
+            self._deal()
+        row = self._rows[self.number]
+        self.number += 1
+        return row
+
+    def _deal(self) -> None:
+        packer, rows, bridge = self.packer, list[Row](), list[Row]()
+        # At an epoch's end the packer's own number of it goes up with the first row of the next.
+        begin = packer.state() if packer.position < len(packer.items) else {"epoch": packer.epoch + 1, "position": 0}
+        while len(rows) < GROUP and packer.progress < begin["epoch"] + 1 and (row := packer.row()) is not None:
+            rows.append(row)
+        if packer.epoch > begin["epoch"]:
+            bridge.append(rows.pop())
+        order = self.shuffle(begin["epoch"], begin["position"], len(rows))
+        self._rows = [rows[int(i)] for i in order] + bridge
 
 
 class BestFit:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
+from danlu.tokens import pack
 from danlu.tokens.batches import Batch, PackedBatches, PairBatches, Source, collate_pairs, sequential
 from danlu.tokens.chat import Rendered
 from danlu.tokens.pack import ListItems
@@ -66,18 +67,15 @@ def consecutive_epochs(seen: list[int], count: int) -> list[list[int]]:
 
 @pytest.mark.parametrize(("split", "items"), [(True, ITEMS), (False, SHORT)])
 def test_an_epoch_of_rows_holds_every_item_once(split: bool, items: list[Rendered]) -> None:
+    """Every token that is a target is one once an epoch."""
     source = packed(split=split)
-    firsts = {item.ids[0]: i for i, item in enumerate(items)}
+    targets = sorted(token for item in items for token, weight in zip(item.ids, item.mask) if weight)
     seen: list[int] = []
     while source.epoch < 4:
         batch = next(source)
-        tokens, segments = batch.ids.flatten().tolist(), batch.segments.flatten().tolist()
-        for token in (t for t, s in zip(tokens, segments) if s >= 0 and t in firsts):
-            # an item cut after its first token shows that token again, as context
-            if not (split and seen and seen[-1] == firsts[token]):
-                seen.append(firsts[token])
-    epochs = consecutive_epochs(seen, len(items))
-    assert all(sorted(epoch) == list(range(len(items))) for epoch in epochs)
+        seen += batch.ids[batch.mask > 0].tolist()
+    epochs = consecutive_epochs(seen, len(targets))
+    assert all(sorted(epoch) == targets for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
 
 
@@ -177,3 +175,38 @@ def test_pairs_are_padded_to_few_widths(longest: int, length: int, width: int) -
 def test_what_cannot_be_trained_on_is_refused(make: Callable[[], object], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         make()
+
+
+LONG = [Rendered(list(range(1000 * i, 1000 * i + 90)), [0] + [1] * 89) for i in range(9)]
+
+
+def dealt(group: int, monkeypatch: pytest.MonkeyPatch) -> PackedBatches:
+    monkeypatch.setattr(pack, "GROUP", group)
+    return PackedBatches(ListItems(LONG), batch_size=1, length=10, pad_id=0, seed=0, split=True)
+
+
+def test_rows_of_a_long_document_are_dealt_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, nearly every row goes on with the document of the row before; dealt, one in nine does."""
+
+    def same_again(group: int) -> int:
+        rows = [int(batch.ids[0, 0]) // 1000 for batch in itertools.islice(dealt(group, monkeypatch), 70)]
+        return sum(a == b for a, b in itertools.pairwise(rows))
+
+    assert same_again(1) > 55
+    assert same_again(64) < 20
+
+
+@pytest.mark.parametrize("group", [1, 7, 64, 1000])
+def test_dealt_rows_are_an_epochs_and_go_on_exactly(group: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, states, batches = dealt(group, monkeypatch), [], []
+    targets = sorted(token for item in LONG for token in item.ids[1:])
+    while source.epoch < 2.2:
+        states.append(json.loads(json.dumps(source.state_dict())))
+        batches.append(next(source))
+    seen = [token for batch in batches for token in batch.ids[batch.mask > 0].tolist()]
+    assert sorted(seen[: len(targets)]) == sorted(seen[len(targets) : 2 * len(targets)]) == targets
+    for state, batch, after in zip(states, batches, batches[1:]):
+        again = dealt(group, monkeypatch)
+        again.load_state_dict(state)
+        assert same(next(again), batch)
+        assert same(next(again), after)
