@@ -4,7 +4,7 @@
 
 All sides read the same weights and the same batches from files, with the same optimizer (AdamW, clipping at 1),
 threads and bf16, and are started anew in turn, round after round. The time of a step runs from the end of the one
-before, batches included; the first steps, in which litgpt compiles, are not counted. Each side is also given as a
+before, batches included; the first steps, in which compiling happens, are not counted. Each side is also given as a
 share of this machine's bf16 matrix product, measured between the rounds: what a training step could at most reach.
 The part `avx2` runs both sides in float32 with the processor's instructions capped to AVX2, as on a plain desktop.
 The tokens follow a rule that can be learned (`batches`), so that the losses, which have to fall alike, show that all
@@ -42,10 +42,11 @@ AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ATEN_C
 # What each part runs; Danlu and Trainer are in all that compute in bf16, since they are what the rest is held against.
 PARTS = {
     "trainer": ("Danlu", "Trainer"),
+    "compiled": ("Danlu", "Danlu, compiled", "Trainer"),
     "eager": ("Danlu", "Trainer", "Trainer, eager"),
     "allocator": ("Danlu", "Trainer", "Trainer, our allocator settings"),
     "muon": ("Danlu", "Trainer", "Danlu, Muon"),
-    "litgpt": ("Danlu", "Trainer", "litgpt", "litgpt, not compiled"),
+    "litgpt": ("Danlu", "Danlu, compiled", "Trainer", "litgpt", "litgpt, not compiled"),
     "avx2": ("Danlu, AVX2", "Trainer, AVX2"),
 }
 PEAK = "import sys; sys.path.insert(0, 'bench'); from common import matmul_peak; print(matmul_peak('fp32'))"
@@ -81,6 +82,7 @@ def sides(
     loop, trainer, fit = (BENCH / "sides" / name for name in ("danlu_loop.py", "trainer.py", "litgpt_fit.py"))
     commands = {
         "Danlu": ([ours, loop, work, "adamw"], {}),
+        "Danlu, compiled": ([ours, loop, work, "adamw", "compiled"], {}),
         "Trainer": ([peer, trainer, work, "sdpa"], {}),
         "Trainer, eager": ([peer, trainer, work, "eager"], {}),
         "Trainer, our allocator settings": ([peer, trainer, work, "sdpa"], ALLOCATOR),
@@ -149,7 +151,8 @@ def records(
             "last loss": [log[side]["losses"][-1] for side in (ours, theirs)],
         }
         optimizer, capped = "Muon" if "Muon" in ours else "AdamW", ", AVX2 only" if "AVX2" in ours else ""
-        what = f"pretraining, {size}, {precision}{capped}, {optimizer}"
+        compiled = ", compiled" if "compiled" in ours else ""
+        what = f"pretraining, {size}, {precision}{capped}, {optimizer}{compiled}"
         return Record(what, peer, rate[ours], rate[theirs], "tokens/s", "more", target, runs, details)
 
     wanted = [
@@ -157,7 +160,9 @@ def records(
         ("Danlu", "Trainer, eager", "Trainer, eager attention", AIM),
         ("Danlu", "Trainer, our allocator settings", "Trainer, SDPA, with Danlu's allocator settings", None),
         ("Danlu, Muon", "Trainer", "Trainer, SDPA, AdamW", None),
-        ("Danlu", "litgpt", "litgpt, compiled (its default)", AIM_LITGPT),
+        ("Danlu, compiled", "Trainer", "Trainer, SDPA (its default)", AIM),
+        ("Danlu, compiled", "litgpt", "litgpt, compiled (its default)", AIM_LITGPT),
+        ("Danlu", "litgpt", "litgpt, compiled (its default)", None),
         ("Danlu", "litgpt, not compiled", "litgpt without torch.compile", AIM_LITGPT),
         ("Danlu, AVX2", "Trainer, AVX2", "Trainer, SDPA", AIM_AVX2),
     ]

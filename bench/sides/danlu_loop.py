@@ -1,6 +1,6 @@
 """Danlu's side of pretrain_speed and memory: its loop over batches from a file, in a process of its own.
 
-    python danlu_loop.py WORK.json OPTIMIZER [checkpointing]
+    python danlu_loop.py WORK.json OPTIMIZER [checkpointing|compiled]
 
 Everything but reading shards is what `danlu pretrain` does: its model with packed segments, next_token, the loop
 with clipping and guard, the allocator told to keep its memory. Prints seconds and loss of each step as JSON, and the
@@ -79,6 +79,7 @@ def main() -> None:
         optimizer=OptimizerSettings(name=optimizer, lr=work["lr"]),  # type: ignore[arg-type]
         schedule=ScheduleSettings(warmup=0, decay=0),
         checkpointing="checkpointing" in sys.argv,
+        compile="compiled" in sys.argv,
         checkpoint_every=len(ids) + 1,
     )
     model, clock = load_model(Path(work["weights"])), Clock()

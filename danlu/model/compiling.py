@@ -4,8 +4,8 @@ Each block is compiled by itself, so that the work is that of one block and not 
 training: generation and measuring see many lengths, each of which would be compiled anew. What a block computes is the
 same up to rounding, since fused kernels keep in float32 what separate ones round to bf16 in between.
 
-Measured on two cores in bf16 (8 layers, width 512, 8 rows of 512 tokens): 53 s to compile, then steps of 2.3 to 2.7 s
-in place of 2.5 to 2.6. So it is for GPUs first, and for long runs.
+Measured on two cores in bf16 (8 layers, width 512, 8 rows of 512 tokens), medians: steps of 2.10 and 2.24 s in place of
+2.87, for about a minute at the start (LOG.md). So it is for long runs.
 """
 
 import os

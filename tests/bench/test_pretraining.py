@@ -169,17 +169,20 @@ def test_every_row_of_the_ablations_changes_its_run(script: Scripts, tmp_path: P
 
 def test_only_what_ran_is_compared(script: Scripts) -> None:
     bench = script("pretrain_speed")
-    names = ("Danlu", "Trainer", "litgpt", "litgpt, not compiled")
+    names = ("Danlu", "Trainer", "litgpt", "litgpt, not compiled", "Danlu, compiled")
     seconds = {name: [1.0 + i, 1.0 + i] for i, name in enumerate(names)}
     log = {name: {"parameters": 10, "losses": [3.0, 2.0]} for name in names}
     found = bench.records(seconds, log, {"bf16": 1e12}, bench.QUICK, 2)
     assert [row.peer for row in found[:-1]] == [
         "Trainer, SDPA (its default)",
+        "Trainer, SDPA (its default)",
+        "litgpt, compiled (its default)",
         "litgpt, compiled (its default)",
         "litgpt without torch.compile",
     ]
-    assert [row.ratio for row in found[:-1]] == [2.0, 3.0, 4.0]
-    assert [row.target for row in found[:-1]] == [1.5, 1.3, 1.3]
+    assert [row.ratio for row in found[:-1]] == pytest.approx([2.0, 0.4, 0.6, 3.0, 4.0])
+    assert [row.target for row in found[:-1]] == [1.5, 1.5, 1.3, None, 1.3]
+    assert ["compiled" in row.what for row in found[:-1]] == [False, True, True, False, False]
     assert "share" in found[-1].what
     assert found[-1].ratio == pytest.approx(found[-1].ours / 0.7)
     assert {name for part in bench.PARTS.values() for name in part} >= set(names)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from danlu.base.errors import UserError
+from danlu.model import compiling
 from danlu.model.transformer import Transformer
 from danlu.objectives.next_token import NextToken
 from danlu.tokens.batches import Batch
@@ -191,3 +192,13 @@ def test_changed_data_is_refused(folder: Path) -> None:
 
 
 GOLDEN = [3.464, 3.096, 2.877, 2.641, 2.424, 2.184, 1.973, 1.749, 1.562, 1.461, 1.348, 1.259]
+
+
+# torch asks each tensor that it meets for a gradient, and warns of its own question.
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
+def test_compile_reaches_the_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "BACKEND", "aot_eager")
+    for compile_ in (False, True):
+        run = loop(tmp_path / str(compile_), TrainSettings(steps=1, compile=compile_))
+        run.run()
+        assert bool(run.model.compiled) == compile_
