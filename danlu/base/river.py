@@ -26,24 +26,24 @@ RIVER = (
     ),
     Room(
         "text",
-        15000,
+        15600,
         "raw files → clean documents",
         "reading, extraction, filters, privacy, deduplication, decontamination, mixing",
     ),
     Room(
         "tokens",
-        4900,
+        5400,
         "documents → ids → batches",
         "tokenizer training, the one chat renderer, shards, packing, batches",
     ),
     Room(
         "model",
-        6600,
+        8600,
         "ids → hidden → logits",
         "the transformer and its switches, caches, Hugging Face directories",
     ),
     Room("generate", 1500, "logits → text", "batched sampling with a key-value cache"),
-    Room("objectives", 1200, "outputs → one number", "next_token, ahead, masked, dpo"),
+    Room("objectives", 1900, "outputs → one number", "next_token, ahead, masked, dpo"),
     Room(
         "train",
         2400,
@@ -57,7 +57,7 @@ RIVER = (
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
     Room("plan", 1000, "a size → what it needs", "scaling laws and their sources, fits with intervals"),
-    Room("recipes", 5400, "wires everything", "one file a stage, presets, the chain"),
+    Room("recipes", 7600, "wires everything", "one file a stage, presets, the chain"),
 )
 
 
