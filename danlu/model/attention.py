@@ -3,7 +3,8 @@
 torch's SDPA is used wherever it is fast: on a GPU, and without gradients. On a CPU its backward takes eight
 times its forward, so training runs `_Blocked`, the same mathematics as matrix products over blocks of
 queries: 61 against 127 ms forward and backward for 8 x 8 heads of 512 tokens in bf16 (LOG.md). Blocks skip
-most of the upper triangle, and all that lies outside a window. Probabilities are kept for the backward pass, but beyond
+most of the upper triangle, and all that lies outside a window, or, of packed rows, outside a document
+(`danlu.model.ragged`). Probabilities are kept for the backward pass, but beyond
 `LONGEST_KEPT` tokens, where they would dominate memory, each block computes its own again. SDPA cannot cap scores
 (Gemma 2), so capped scores always go through the blocks.
 """
@@ -20,6 +21,7 @@ from danlu.model.linear import Linear
 from danlu.model.moe import Ledger
 from danlu.model.norm import RMSNorm
 from danlu.model.positions import Positions
+from danlu.model.ragged import Part
 
 BLOCK = 256  # 64 and 128 lose more to small products than they save in the triangle; 512 skips nothing
 LONGEST_KEPT = 2048
@@ -53,7 +55,7 @@ class Context:
     ids: Tensor  # [B, T]
     where: Positions
     positions: Tensor  # [B, T]
-    bias: Tensor | None  # [B, 1 or H, T, S]; None is plain causal
+    bias: Tensor | list[Part] | None  # [B, 1 or H, T, S], or by parts of one row; None is plain causal
     segments: Tensor | None  # [B, T]; below 0 is padding
     first: Tensor  # [B, T, D]: the stream as it began
     cache: Cache | None
@@ -61,30 +63,32 @@ class Context:
 
 
 class _Blocked(torch.autograd.Function):
-    """softmax(q kᵀ + bias) v over blocks of queries. q: [B, K, G, T, W]; k, v: [B, K, T, W]; q already scaled."""
+    """softmax(q kᵀ + bias) v, a part at a time. q: [B, K, G, T, W]; k, v: [B, K, T, W]; q already scaled."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scores: Scores) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, cap: float, parts: list[Part]) -> Tensor:
         out, kept = torch.empty_like(q), []
-        for rows, keys in _blocks(q.shape[3], scores):
-            made = _weights(q[:, :, :, rows], k[:, :, keys], bias[..., rows, keys], scores)
-            out[:, :, :, rows] = (made[0].flatten(2, 3) @ v[:, :, keys]).unflatten(2, made[0].shape[2:4])
-            if q.shape[3] <= LONGEST_KEPT:
+        longest = max(part.keys.stop - part.keys.start for part in parts)
+        for part in parts:
+            made = _weights(q[:, :, :, part.rows], k[:, :, part.keys], part.bias, cap)
+            product = made[0].flatten(2, 3) @ v[:, :, part.keys]
+            out[:, :, :, part.rows] = product.unflatten(2, made[0].shape[2:4])
+            if longest <= LONGEST_KEPT:
                 kept += made
-        ctx.save_for_backward(q, k, v, bias, *kept)
-        ctx.scores = scores
+        ctx.save_for_backward(q, k, v, *kept)
+        ctx.cap, ctx.parts = cap, parts
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, bias, *kept = ctx.saved_tensors
+        q, k, v, *kept = ctx.saved_tensors
         q_grad, k_grad, v_grad = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         left = iter(kept)
-        for rows, keys in _blocks(q.shape[3], ctx.scores):
+        for rows, keys, bias in ((part.rows, part.keys, part.bias) for part in ctx.parts):
             if kept:
-                weights, *capped = (next(left) for _ in range(2 if ctx.scores.cap else 1))
+                weights, *capped = (next(left) for _ in range(2 if ctx.cap else 1))
             else:
-                weights, *capped = _weights(q[:, :, :, rows], k[:, :, keys], bias[..., rows, keys], ctx.scores)
+                weights, *capped = _weights(q[:, :, :, rows], k[:, :, keys], bias, ctx.cap)
             grad = grads[0][:, :, :, rows].flatten(2, 3)  # [B, K, G·b, W]
             flat = weights.flatten(2, 3)  # [B, K, G·b, S]
             v_grad[:, :, keys] += flat.transpose(-1, -2) @ grad
@@ -97,21 +101,25 @@ class _Blocked(torch.autograd.Function):
         return q_grad, k_grad, v_grad, None, None
 
 
-def _weights(q: Tensor, k: Tensor, bias: Tensor, scores: Scores) -> list[Tensor]:
+def _weights(q: Tensor, k: Tensor, bias: Tensor, cap: float) -> list[Tensor]:
     """Of queries [B, K, G, b, W] for keys [B, K, S, W]: [B, K, G, b, S]; and of capped scores their tanh."""
     product = q.flatten(2, 3) @ k.transpose(-1, -2)  # [B, K, G·b, S]
-    capped = [product.div_(scores.cap).tanh_()] if scores.cap else []
+    capped = [product.div_(cap).tanh_()] if cap else []
     if capped:
-        product = product * scores.cap
+        product = product * cap
     product = product.unflatten(2, q.shape[2:4]).add_(bias)
     return [torch.softmax(product, dim=-1), *capped]
 
 
-def _blocks(length: int, scores: Scores) -> list[tuple[slice, slice]]:
-    """Queries, and the keys that they may see."""
-    starts = range(0, length, BLOCK)
-    rows = [slice(start, min(start + BLOCK, length)) for start in starts]
-    return [(part, scores.keys(part.start, part.stop, length)) for part in rows]
+def _blocks(bias: Tensor, scores: Scores) -> list[Part]:
+    """All rows at once, queries by the block, with the keys that they may see. bias: [B, 1 or K, 1 or G, T, S]."""
+    length = bias.shape[-2]
+    found: list[Part] = []  # as torch.compile reads it
+    for start in range(0, length, BLOCK):
+        rows = slice(start, min(start + BLOCK, length))
+        keys = scores.keys(rows.start, rows.stop, length)
+        found.append(Part(rows, keys, bias[..., rows, keys]))
+    return found
 
 
 def _capped(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, cap: float) -> Tensor:
@@ -124,22 +132,36 @@ def _capped(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, cap: float) -> Tensor
     return out
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scores: Scores = Scores()) -> Tensor:
-    """q: [B, H, T, W]; k, v: [B, K, S, W]; bias: [B, 1 or H, T, S] or None for plain causal -> [B, H, T, W]."""
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | list[Part] | None, scores: Scores = Scores()) -> Tensor:
+    """q: [B, H, T, W]; k, v: [B, K, S, W] -> [B, H, T, W].
+
+    bias: [B, 1 or H, T, S], None for plain causal, or the parts of one row of documents.
+    """
     groups = q.shape[1] // k.shape[1]
+    if isinstance(bias, list):
+        return _Blocked.apply(_scaled(q, groups, scores), k, v, scores.cap, bias).flatten(1, 2)
     learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)
     blocked = learning and (scores.cap or q.device.type == "cpu")
     if bias is not None and (blocked or scores.cap):
-        by_group = bias.unflatten(1, (-1, groups)) if bias.shape[1] > 1 else bias.unsqueeze(2)
-        scaled = (q * (scores.scale or q.shape[-1] ** -0.5)).unflatten(1, (-1, groups))  # [B, K, G, T, W]
+        scaled, by_group = _scaled(q, groups, scores), grouped(bias, groups)
         if blocked:
-            return _Blocked.apply(scaled, k, v, by_group, scores).flatten(1, 2)
+            return _Blocked.apply(scaled, k, v, scores.cap, _blocks(by_group, scores)).flatten(1, 2)
         return _capped(scaled, k, v, by_group, scores.cap).flatten(1, 2)
     causal = bias is None and q.shape[2] > 1
     scale = scores.scale or None
     return nn.functional.scaled_dot_product_attention(
         q, k, v, bias, is_causal=causal, scale=scale, enable_gqa=groups > 1
     )
+
+
+def grouped(bias: Tensor, groups: int) -> Tensor:
+    """[B, 1 or H, T, S] -> [B, 1 or K, 1 or G, T, S]."""
+    return bias.unflatten(1, (-1, groups)) if bias.shape[1] > 1 else bias.unsqueeze(2)
+
+
+def _scaled(q: Tensor, groups: int, scores: Scores) -> Tensor:
+    """[B, H, T, W] -> [B, K, G, T, W]."""
+    return (q * (scores.scale or q.shape[-1] ** -0.5)).unflatten(1, (-1, groups))
 
 
 class ValueEmbedding(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.base.errors import UserError
-from danlu.model.attention import Attention, Context
+from danlu.model.attention import Attention, Context, Scores, grouped
 from danlu.model.cache import Cache
 from danlu.model.compiling import Compiled, compiled
 from danlu.model.config import ModelConfig
@@ -26,6 +26,7 @@ from danlu.model.positions.alibi import Alibi
 from danlu.model.positions.learned import Learned
 from danlu.model.positions.rope import Rope
 from danlu.model.positions.sinusoidal import Sinusoidal
+from danlu.model.ragged import Layout, Part, laid_out, spans
 from danlu.model.recompute import recomputed
 
 
@@ -216,19 +217,47 @@ class Transformer(nn.Module):
             raise UserError("an encoder sees all tokens at once and generates none", remedy="Use a causal model")
         positions, visible, columns = self._order(ids, segments, cache)
         x = self._embed(ids, positions)
+        layout = self._layout(segments, cache, ledger)
+        if layout is not None:
+            ids, positions, x = layout.take(ids), layout.take(positions), layout.take(x)
         kinds = dict[tuple[bool, bool, bool], Context]()
         for layer, block in enumerate(self.blocks):
             attends = not self.config.is_recurrent(layer)
             kind = attends, attends and self.config.is_local(layer), attends and self.config.is_turned(layer)
             if kind not in kinds:
-                bias = self._bias(ids, visible, positions, columns, local=kind[1]) if attends else None
+                bias: Tensor | list[Part] | None = None
+                if layout is not None:
+                    bias = self._parts(layout, positions, local=kind[1])
+                elif attends:
+                    bias = self._bias(visible, positions, columns, local=kind[1])
                 kinds[kind] = Context(ids, self._where(*kind[1:]), positions, bias, segments, x, cache, ledger)
             call = self.compiled[layer] if self.compiled and torch.is_grad_enabled() else block
             if self.checkpointing not in (False, "none") and torch.is_grad_enabled():
                 x = recomputed(call, x, kinds[kind], kind=self.checkpointing)
             else:
                 x = call(x, kinds[kind])
-        return self.norm(x)
+        x = self.norm(x)
+        return x if layout is None else layout.give(x)
+
+    def _layout(self, segments: Tensor | None, cache: Cache | None, ledger: Ledger | None) -> Layout | None:
+        """One row in place of several where that is worth it (`danlu.model.ragged`). segments: [B, T]."""
+        learning = torch.is_grad_enabled() and not self.compiled
+        if segments is None or cache is not None or ledger is not None or not learning or segments.device.type != "cpu":
+            return None
+        alike = not any(self.config.is_recurrent(layer) for layer in range(self.config.layers))
+        return laid_out(segments) if alike else None
+
+    def _parts(self, layout: Layout, positions: Tensor, *, local: bool) -> list[Part]:
+        """What attention works on. positions: [1, N]."""
+        config = self.config
+        scores = Scores(causal=config.causal, window=config.window if local else 0)
+
+        def bias(visible: Tensor, rows: slice, keys: slice) -> Tensor:
+            made = self._bias(visible, positions[:, rows], positions[:, keys], local=local)
+            assert made is not None
+            return grouped(made, config.heads // config.kv_heads)
+
+        return layout.parts(spans(layout.documents, scores.keys), config.causal, bias)
 
     def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
         """[B, T] -> [B, T, D], what the first block reads."""
@@ -288,9 +317,7 @@ class Transformer(nn.Module):
         plain = plain and not 0 < config.window < length
         return not plain or (torch.is_grad_enabled() and ids.device.type == "cpu")
 
-    def _bias(
-        self, ids: Tensor, visible: Tensor | None, queries: Tensor, keys: Tensor, *, local: bool
-    ) -> Tensor | None:
+    def _bias(self, visible: Tensor | None, queries: Tensor, keys: Tensor, *, local: bool) -> Tensor | None:
         """visible: [B, T, S] -> [B, 1 or H, T, S] in the compute dtype: 0 or the position's bias, -inf if hidden."""
         if visible is None:
             return None

@@ -44,7 +44,7 @@ def test_compiled_blocks_give_the_same_gradients(tiny: Tiny, kind: str, checkpoi
         model.checkpointing = checkpointing
         if compile_:
             model.compile_blocks()
-        loss = model(ids, segments).square().sum()
+        loss = model(ids, segments)[segments >= 0].square().sum()
         loss.backward()
         found.append((loss, *(parameter.grad for parameter in model.parameters())))
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-3)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from danlu.base.errors import UserError, nearest
 from danlu.base.seed import derive
 from danlu.model import families
+from danlu.model.adapters.product import changed
 from danlu.model.adapters.settings import ALL_LINEAR, Lora
 from danlu.model.config import ModelConfig
 from danlu.model.linear import Linear
@@ -43,6 +44,9 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., I] -> [..., O], in x's dtype."""
+        if self.lora_magnitude_vector is None and not (self.dropout and self.training):
+            bias = None if self.base.bias is None else self.base.bias.to(x.dtype)
+            return changed(x, self.lora_A, self.lora_B, self.base.weight.to, bias, self.scale)
         y, seen = self.base(x), x
         if self.dropout and self.training:
             seen = nn.functional.dropout(x, self.dropout)

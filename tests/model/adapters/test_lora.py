@@ -186,3 +186,25 @@ def test_a_pattern_matches_the_end_of_a_name() -> None:
     assert pattern_value(patterns, "model.layers.1.self_attn.q_proj", 1.0) == 4.0
     assert pattern_value(patterns, "model.layers.1.mlp.up_proj", 1.0) == 5.0
     assert pattern_value({"proj": 2.0}, "model.layers.1.mlp.up_proj", 1.0) == 1.0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_joined_product_is_the_two(dtype: torch.dtype, bias: bool) -> None:
+    """Against the formula left to autograd, in the layer's own form and shapes."""
+    draw = torch.Generator().manual_seed(0)
+    base = Linear(12, 20, bias)
+    layer = LoraLinear(base, 4, 0.5)
+    found = []
+    for joined in (True, False):
+        draw.manual_seed(0)
+        x = torch.randn(2, 3, 12, generator=draw).to(dtype).requires_grad_()
+        with torch.no_grad():
+            layer.lora_A.copy_(torch.randn(4, 12, generator=draw))
+            layer.lora_B.copy_(torch.randn(20, 4, generator=draw))
+        a, b = layer.lora_A.to(dtype), layer.lora_B.to(dtype)
+        y = layer(x) if joined else base(x) + 0.5 * (x @ a.t()) @ b.t()
+        wanted = [x, layer.lora_A, layer.lora_B]
+        found.append([y, *torch.autograd.grad(y.sin().sum(), wanted)])
+    close = {"rtol": 0.05, "atol": 0.3} if dtype == torch.bfloat16 else {}
+    torch.testing.assert_close(found[0], found[1], **close)

@@ -1,0 +1,111 @@
+"""One row of documents in place of packed rows: the same outputs and gradients, for every kind of attention."""
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import Tiny
+from torch import Tensor
+
+from danlu.model import ragged
+from danlu.model.attention import Scores
+from danlu.model.transformer import Transformer
+
+KINDS: dict[str, dict[str, Any]] = {
+    "rope": {},
+    "grouped heads": {"heads": 4, "kv_heads": 2},
+    "window": {"window": 3},
+    "local and global": {"window": 3, "global_every": 2},
+    "cap and norms": {"attention_cap": 20.0, "qk_norm": True},
+    "alibi": {"positions": "alibi"},
+    "learned": {"positions": "learned", "norm": "layernorm", "bias": True},
+    "encoder": {"causal": False},
+    "encoder with a window": {"causal": False, "window": 3},
+    "value embeddings": {"value_embeddings": True, "residual_scalars": True},
+}
+
+
+def packed() -> tuple[Tensor, Tensor]:
+    """Documents of 1, 4, 9, 14 and 16 tokens, and padding."""
+    segments = torch.tensor(
+        [[0] * 4 + [1] * 9 + [-1] * 3, [0] + [1] * 14 + [-1], [0] * 16, [-1] * 16], dtype=torch.int32
+    )
+    return torch.randint(61, segments.shape, generator=torch.Generator().manual_seed(2)), segments
+
+
+def gradients(model: Transformer) -> tuple[Tensor, list[Tensor | None]]:
+    """Of a loss that reads every token that is not padding."""
+    ids, segments = packed()
+    out = model.hidden(ids, segments)
+    (out * out.detach().cos() * (segments >= 0).unsqueeze(-1)).sum().backward()
+    return out, [parameter.grad for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("checkpointing", ["none", "full"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_the_same(tiny: Tiny, kind: str, checkpointing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ragged, "LONGEST", 5)
+    monkeypatch.setattr(ragged, "SHORT", 6)
+    found = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(ragged, "FILLED", share)
+        monkeypatch.setattr(ragged, "SCORED", share if share else -1.0)
+        model = tiny(**KINDS[kind])
+        model.checkpointing = checkpointing
+        assert (model._layout(packed()[1], None, None) is not None) == bool(share)
+        found.append(gradients(model))
+    kept = packed()[1] >= 0
+    torch.testing.assert_close(found[0][0][kept], found[1][0][kept])
+    assert not bool(found[1][0][~kept].any())
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-4)
+
+
+def test_documents_see_no_other(tiny: Tiny) -> None:
+    model, (ids, segments) = tiny(), packed()
+    before = model.hidden(ids, segments)
+    other = ids.clone()
+    other[0, :4] = (other[0, :4] + 1) % 61
+    after = model.hidden(other, segments)
+    moved = (before != after).any(dim=-1)
+    assert moved[0, :4].all()
+    assert not moved[0, 4:].any()
+    assert not moved[1:].any()
+
+
+def test_it_is_done_where_it_saves() -> None:
+    full = torch.zeros(4, 32, dtype=torch.int32)
+    assert ragged.laid_out(full) is None
+    padded = full.clone()
+    padded[:, 24:] = -1
+    assert ragged.laid_out(padded) is not None
+    halves = full.clone()
+    halves[:, 16:] = 1
+    assert ragged.laid_out(halves) is not None
+    assert ragged.laid_out(torch.full((2, 4), -1)) is None
+
+
+def test_where_tokens_lie() -> None:
+    _, segments = packed()
+    layout = ragged.laid_out(segments)
+    assert layout is not None
+    assert layout.documents == [(0, 4), (4, 13), (13, 14), (14, 28), (28, 44)]
+    values = torch.arange(segments.numel()).view_as(segments)
+    taken = layout.take(values)
+    assert taken.shape == (1, 44)
+    torch.testing.assert_close(layout.give(taken), torch.where(segments >= 0, values, 0))
+
+
+@pytest.mark.parametrize("scores", [Scores(), Scores(causal=False), Scores(window=3), Scores(causal=False, window=3)])
+def test_parts_hold_every_query_once_and_every_key_it_sees(scores: Scores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ragged, "LONGEST", 5)
+    monkeypatch.setattr(ragged, "SHORT", 6)
+    documents = [(0, 2), (2, 5), (5, 9), (9, 20), (20, 21), (21, 40)]
+    found = ragged.spans(documents, scores.keys)
+    assert [row for span in found for row in range(span.start, span.stop)] == list(range(40))
+    assert max(span.stop - span.start for span in found) <= 9
+    for span in found:
+        for row in range(span.start, span.stop):
+            start, stop = next(document for document in documents if document[0] <= row < document[1])
+            seen = scores.keys(row - start, row - start + 1, stop - start)
+            assert span.first <= start + seen.start
+            assert start + seen.stop <= span.last
