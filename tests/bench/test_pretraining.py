@@ -1,39 +1,19 @@
 """The comparisons of pretraining: what both sides are given, what counts as reached, and what is done only once."""
 
 import dataclasses
-import importlib
 import json
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.bench.conftest import Scripts
+
 TINY = {"vocab_size": 20, "layers": 1, "width": 16, "heads": 1, "kv_heads": 1, "head_width": 16, "feedforward": 32}
-
-
-class Scripts:
-    """Modules of bench/ and bench/sides, which are folders of scripts and no packages."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.monkeypatch = monkeypatch
-        for folder in (ROOT / "bench" / "sides", ROOT / "bench"):
-            monkeypatch.syspath_prepend(str(folder))
-
-    def __call__(self, name: str) -> ModuleType:
-        for fresh in ("common", "report", "budget", name):
-            self.monkeypatch.delitem(sys.modules, fresh, raising=False)
-        return importlib.import_module(name)
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Scripts:
-    return Scripts(monkeypatch)
 
 
 def test_every_held_out_token_but_the_first_is_a_target_once(script: Scripts, tmp_path: Path) -> None:
