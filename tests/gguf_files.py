@@ -11,7 +11,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import models, pre_tokenizers, trainers
 
-from danlu.tokens.chat import CHATML
+from danlu.tokens.templates import CHATML
 from danlu.tokens.tokenizer import Tokenizer
 from danlu.tokens.training.train import train_bpe
 

@@ -19,7 +19,9 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 
 from danlu.base.errors import UserError
 from danlu.model.gguf import COPY_AGAIN, Gguf
+from danlu.tokens.chat import check_template
 from danlu.tokens.extending.extend import LETTERS
+from danlu.tokens.fitting import with_padding
 from danlu.tokens.marks import mark_answers
 from danlu.tokens.tokenizer import TURN_ENDS, Tokenizer
 
@@ -27,7 +29,6 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, BYTE = 1, 2, 3, 4, 6  # tokenizer.ggml.t
 SPACE = "▁"
 ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 SENTENCEPIECE_IDS = {"bos_token": 1, "eos_token": 2, "unk_token": 0}  # where a file of that kind does not say
-PADS = ("<|endoftext|>", "<pad>", "<|pad|>", "[PAD]", "<unk>")
 # Bytes that are in no UTF-8 text: nobody misses their pieces
 NEVER = {0xC0, 0xC1, *range(0xF5, 0x100)}
 
@@ -119,7 +120,7 @@ def tokenizer_of(file: Gguf) -> tuple[Tokenizer, list[str]]:
         config["chat_template"] = file.get("tokenizer.chat_template", str)
     _ends(core, config, roles)
     tokenizer = Tokenizer(core, config, file.path)
-    tokenizer, padding = _with_padding(tokenizer)
+    tokenizer, padding = with_padding(tokenizer)
     tokenizer, marks = _with_marks(tokenizer)
     return tokenizer, [note for note in (*notes, padding, marks) if note]
 
@@ -244,26 +245,15 @@ def _ends(core: Any, config: dict[str, Any], roles: dict[str, int | None]) -> No
         core.post_processor = processors.TemplateProcessing(single=pattern, special_tokens=list(dict.fromkeys(special)))
 
 
-def _with_padding(tokenizer: Tokenizer) -> tuple[Tokenizer, str]:
-    """A padding token that ends nothing: padding is masked, so an end that is padding is never learned."""
-    ends = {tokenizer.eos_id, tokenizer.end_of_turn_id}
-    if tokenizer.pad_id not in ends:
-        return tokenizer, ""
-    named = [name for name in tokenizer.special_ids if "pad" in name.lower()]
-    for name in (tokenizer.config.get("unk_token"), *PADS, *named):
-        if name in tokenizer.special_ids and tokenizer.special_ids[name] not in {*ends, tokenizer.bos_id}:
-            found = (
-                f"padding is '{name}': '{tokenizer.token(tokenizer.pad_id)}' ends a turn, and padding is never learned"
-            )
-            return tokenizer.with_config(pad_token=name), found
-    return tokenizer, "there is no token for padding, so this tokenizer cannot be fine-tuned with"
-
-
 def _with_marks(tokenizer: Tokenizer) -> tuple[Tokenizer, str]:
-    """The chat template with the answers marked, which fine-tuning needs."""
+    """The chat template with the answers marked, or as it is where fine-tuning finds them without."""
     marked = mark_answers(tokenizer)
     if marked is not None:
         return tokenizer.with_config(chat_template=marked), ""
     if tokenizer.chat_template is None:
         return tokenizer, "the file has no chat template"
-    return tokenizer, "the chat template does not mark answers and is too unusual to be marked: fine-tuning refuses it"
+    try:
+        check_template(tokenizer)
+    except UserError as error:
+        return tokenizer, f"this tokenizer cannot be fine-tuned with as it is: {error.what}"
+    return tokenizer, ""

@@ -67,12 +67,14 @@ def run(recipe: SamplePreferences, *, fresh: bool = False) -> Artifact:
     """Write ``train.jsonl`` and ``heldout.jsonl``."""
     from danlu.base.device import torch_dtype
     from danlu.generate.engine import Engine
-    from danlu.recipes.chats import HELD_OUT, chats_from, first_question, write_records
+    from danlu.recipes.chats import HELD_OUT, TEST, chats_from, first_question, write_records
     from danlu.recipes.training import open_model, prepare
 
     chats = chats_from(recipe.chats, recipe.bad_share)
     held_out = chats_from([str(recipe.model / HELD_OUT)], 0.0)
-    hidden = {first_question(chat) for chat in held_out}
+    kept = recipe.model / TEST  # what fine-tuning kept for its test is no prompt of either side
+    tested = chats_from([str(kept)], 0.0) if kept.is_file() else []
+    hidden = {first_question(chat) for chat in [*held_out, *tested]}
     training = [chat for chat in chats if first_question(chat) not in hidden]
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)

@@ -18,6 +18,7 @@ from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
 from danlu.model.adapters.settings import Freeze, Lora
 from danlu.recipes.common import Training, share
+from danlu.tokens.templates import Learn, TemplateName
 from danlu.train.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
 STAGE = "sft"
@@ -34,7 +35,8 @@ class Sft(Training):
     model: Path = field(metadata=UNCHANGING)
     """A model directory; an adapter's is merged into its base, to be trained on."""
     chats: tuple[str, ...]
-    """JSON, JSONL or Parquet files of conversations, folders of them, or package:NAME."""
+    """JSON, JSONL, Parquet, CSV or TSV files of conversations or texts, folders of them, what datasets saved,
+    datasets:NAME[:SPLIT], or package:NAME."""
     out: Path = field(default=Path("runs/sft"), metadata=UNCHANGING)
     """The directory to write."""
     method: Method = "full"
@@ -52,8 +54,17 @@ class Sft(Training):
     """Tokens of a packed row; longer conversations are cut at whole turns."""
     batch_tokens: int = 4_096
     """Tokens of a step."""
+    template: TemplateName = "own"
+    """The chat template: the model's own, or one by name, which the result then has."""
+    learn: Learn = "all"
+    """Of several turns: all answers in one pass, each in an item of its own (slower, the same gradient), or the
+    last."""
     held_out_share: float = 0.05
-    """The share of conversations held out, at least one."""
+    """The share of conversations held out, at least one; near-duplicate first questions stay on one side."""
+    test_share: float = 0.0
+    """The share of conversations kept for one measurement at the end, written as test.jsonl."""
+    test: tuple[str, ...] = ()
+    """Files of conversations for that measurement instead; refused where they ask what the training data ask."""
     bad_share: float = 0.01
     """The share of a file's records that may be unreadable; beyond it the run stops."""
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -75,7 +86,12 @@ class Sft(Training):
             if self.method != method and keys != default:
                 what = f"only --method {method} has such keys"
                 raise UserError(what, where=f"recipe: {method}", remedy=f"Give --method {method}")
-        share(self.held_out_share, "held_out_share")
+        for key in ("held_out_share", "test_share"):
+            share(getattr(self, key), key)
+        if self.held_out_share + self.test_share >= 1:
+            raise UserError("held_out_share and test_share leave nothing to train on", where="recipe: test_share")
+        if self.test and self.test_share:
+            raise UserError("test and test_share are two ways to the same test", where="recipe", remedy="Give one")
         if self.length < 2 or self.batch_tokens < self.length:
             raise UserError(f"batch_tokens {self.batch_tokens} must hold at least one row of {self.length}")
 
@@ -94,7 +110,7 @@ def sources(recipe: Sft) -> dict[str, Path]:
     """What the stage reads from disk."""
     from danlu.recipes.chats import paths_of
 
-    return {"model": recipe.model, **paths_of(recipe.chats)}
+    return {"model": recipe.model, **paths_of(recipe.chats), **paths_of(recipe.test)}
 
 
 def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
@@ -103,22 +119,24 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     from danlu.model.adapters.partial import freeze
     from danlu.model.hub import load_model, read_config
     from danlu.objectives.next_token import NextToken
-    from danlu.recipes.chats import HELD_OUT, chats_from, dialogues, write_records
+    from danlu.recipes.dialogues import dialogues, measured_once
     from danlu.recipes.training import check_length, check_vocabulary, held_out_loss, prepare, tokenizer_home, train
     from danlu.tokens.batches import PackedBatches
     from danlu.tokens.chat import check_template, render
+    from danlu.tokens.fitting import fitted
     from danlu.tokens.pack import ListItems
     from danlu.tokens.tokenizer import Tokenizer
 
-    check_length(recipe.length, read_config(recipe.model))
-    tokenizer = Tokenizer.load(tokenizer_home(recipe.model))
+    config = read_config(recipe.model)
+    check_length(recipe.length, config)
+    own = Tokenizer.load(tokenizer_home(recipe.model))
+    tokenizer = fitted(own, recipe.template, config.vocab_size, learned=recipe.method == "full")
     check_template(tokenizer)
-    chats = chats_from(recipe.chats, recipe.bad_share, recipe.most_per_source)
-    data = dialogues(chats, tokenizer, recipe.length, recipe.held_out_share, recipe.seed)
+    data = dialogues(recipe, tokenizer)
     steps = max(math.ceil(recipe.epochs * data.tokens / (recipe.rows * recipe.length)), 1)
     settings = recipe.settings(steps)
     batches = PackedBatches(
-        ListItems(data.training),
+        ListItems(data.training.items),
         batch_size=recipe.rows,
         length=recipe.length,
         pad_id=tokenizer.pad_id,
@@ -131,11 +149,11 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     learning = freeze(model, recipe.freeze) if recipe.method == "freeze" else []
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
-    write_records(recipe.out / HELD_OUT, ({"messages": chat} for chat in data.held_out_chats))
+    data.write(draft)
     rate = settings.optimizer.value("lr")
-    own = f", that of --method {recipe.method}" if recipe.optimizer.lr is None else ""
-    say(f"  {len(data.training)} conversations, {len(data.held_out)} held out; {settings.length}")
-    say(f"  learning rate {rate:g}{own}")
+    source = f", that of --method {recipe.method}" if recipe.optimizer.lr is None else ""
+    say(f"  {data.training.kept} conversations, {data.held_out.kept} held out; {settings.length}")
+    say(f"  learning rate {rate:g}{source}")
     if learning:
         numbers = [sum(p.numel() for p in model.parameters() if p.requires_grad is on) for on in (True, False)]
         say(f"  {len(learning)} tensors of {count(numbers[0])} numbers learn, {count(numbers[1])} are frozen")
@@ -143,9 +161,9 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
         render(tokenizer, [{"role": "user", "content": prompt}], add_generation_prompt=True).ids
         for prompt in recipe.prompts
     ]
-    draft.metrics |= {"learning_rate": rate}
-    draft.metrics |= {"conversations": len(data.training), "held_out": len(data.held_out), "dropped": data.dropped}
-    measure = held_out_loss(draft, data.held_out, tokenizer, recipe.length)
+    draft.metrics |= {"learning_rate": rate, **data.metrics}
+    measure = held_out_loss(draft, data.held_out.items, tokenizer, recipe.length)
+    at_end = measured_once(draft, data, tokenizer, recipe.length)
     moved = model.to(machine.device)
     rest = (NextToken(), batches, settings, machine)
-    return train(draft, moved, tokenizer, *rest, measure=measure, prompts=prompts, adapter=adapter)
+    return train(draft, moved, tokenizer, *rest, measure=measure, prompts=prompts, adapter=adapter, at_end=at_end)

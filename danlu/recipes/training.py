@@ -89,8 +89,10 @@ def check_length(length: int, config: ModelConfig) -> None:
         )
 
 
-def held_out_loss(draft: Draft, items: list[Rendered], tokenizer: Tokenizer, length: int) -> Measure:
-    """The loss of held-out answers, noted in the draft's metrics each time."""
+def held_out_loss(
+    draft: Draft, items: list[Rendered], tokenizer: Tokenizer, length: int, name: str = "held_out_loss"
+) -> Measure:
+    """The loss of held-out answers, noted in the draft's metrics under ``name`` each time."""
     objective = NextToken()
 
     def measure(model: Transformer) -> list[dict[str, object]]:
@@ -101,7 +103,7 @@ def held_out_loss(draft: Draft, items: list[Rendered], tokenizer: Tokenizer, len
             moved = batch.to(model.embed.weight.device)
             nats += float(objective(model, moved)[0])
             weight += objective.weight(moved)
-        draft.metrics["held_out_loss"] = nats / weight
+        draft.metrics[name] = nats / weight
         return [{"loss": nats / weight}]
 
     return measure
@@ -119,8 +121,12 @@ def train(
     measure: Measure,
     prompts: list[list[int]],
     adapter: Adapter | None = None,
+    at_end: Callable[[Transformer], None] | None = None,
 ) -> Artifact:
-    """Run the loop in ``draft``'s directory and leave a model directory, or an adapter's, with metrics and samples."""
+    """Run the loop in ``draft``'s directory and leave a model directory, or an adapter's, with metrics and samples.
+
+    ``at_end`` is given the weights that are about to be written.
+    """
     metrics = JsonLines(draft.path / "metrics.jsonl")
     samples = JsonLines(draft.path / "samples.jsonl")
     hooks = [
@@ -138,6 +144,8 @@ def train(
     loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage)
     loop.skipped, loop.peak = draft.path / "skipped", float(peak)
     totals = loop.run()
+    if at_end is not None:
+        at_end(model)
     model.compute_dtype = torch.float32
     detach(model)
     if adapter is None:

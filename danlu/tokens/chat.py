@@ -3,88 +3,78 @@
 Ids equal those of ``transformers.AutoTokenizer.apply_chat_template``, and the mask its assistant mask, for
 every conversation but one kind: where a message's own text contains a special token. There transformers, by
 default, writes the special id, so that a user who types ``<|im_end|>`` ends the turn; here it stays text, and
-no content can forge a turn. Assistant text is treated alike: a model learns to end turns from real ends only.
+no content can forge a turn, the arguments of a call and what a tool says of itself included. Assistant text is
+treated alike: a model learns to end turns from real ends only.
 
-Words of the assistant lie in ``{% generation %}`` blocks of the template; those and nothing else have mask 1.
-Left out: tools and images in messages.
+Words of the assistant lie in ``{% generation %}`` blocks of the template; those and nothing else have mask 1. In what
+a template without such blocks writes, `danlu.tokens.answers` finds them. Left out: images in messages.
 """
 
-import json
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import jinja2
-from jinja2 import nodes
-from jinja2.ext import Extension, loopcontrols
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from danlu.base.errors import UserError
+from danlu.text.document import BEFORE, misplaced
+from danlu.tokens.answers import with_marks
+from danlu.tokens.sandbox import MARKED, Writer
 from danlu.tokens.tokenizer import Tokenizer
 
-# Content is trimmed: "\n" before and "<|im_end|>" after it then never merge with it, whatever it is, and a
-# prompt that ends in "assistant\n" has the very ids that training saw. No system message is added unasked.
-CHATML = (
-    "{% for message in messages %}"
-    "{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['role'] == 'assistant' %}"
-    "{% generation %}{{ (message['content'] | trim) + '<|im_end|>' }}{% endgeneration %}"
-    "{% else %}"
-    "{{ (message['content'] | trim) + '<|im_end|>' }}"
-    "{% endif %}"
-    "{{ '\\n' }}"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
-ROLES = ("system", "user", "assistant")
+ROLES = tuple(BEFORE)
+# What a template must speak of if a conversation has it; else it would silently be left out
+SPOKEN = {
+    "tools": re.compile(r"\btools\b"),
+    "tool_calls": re.compile(r"\btool_calls\b"),
+    "a tool's turn": re.compile(r"\btool"),
+    "reasoning_content": re.compile(r"\breasoning_content\b"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A conversation as ids; ``mask[t]`` is 1 where ``ids[t]`` is to be learned as a target, else 0."""
+    """A conversation as ids; ``mask[t]`` is 1 where ``ids[t]`` is to be learned as a target, else 0.
+
+    ``answers`` are the learned stretches, one for each answer, as (first, after the last).
+    """
 
     ids: list[int]
     mask: list[int]
+    answers: list[tuple[int, int]] = field(default_factory=list, compare=False)
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def render(
-    tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], *, add_generation_prompt: bool = False
+    tokenizer: Tokenizer,
+    messages: Sequence[Mapping[str, Any]],
+    *,
+    tools: Sequence[Mapping[str, Any]] = (),
+    add_generation_prompt: bool = False,
 ) -> Rendered:
     """Render ``messages``, each with ``role`` and ``content``: for training, or as the prompt of an answer.
 
-    A prompt (``add_generation_prompt``) ends with a user's turn; anything else is for training and holds at
-    least one assistant's turn. A `UserError` names the message that is out of order.
+    ``tools`` are what the assistant may call, as OpenAI describes them. A prompt (``add_generation_prompt``) ends with
+    a user's turn or a tool's; anything else is for training and holds at least one assistant's turn. A `UserError`
+    names the message that is out of order, what the template has no place for, and a template whose answers cannot be
+    told from the rest.
     """
     check_messages(messages, prompt=add_generation_prompt)
     if tokenizer.chat_template is None:
         raise UserError("the tokenizer has no chat template", remedy="Use a chat model's tokenizer or one Danlu made")
-    guard, start, end = _unused(m["content"] for m in messages)
+    _check_spoken(tokenizer.chat_template, messages, tools)
+    guard, start, end = _unused(_strings([messages, tools]))
     special = "|".join(re.escape(t) for t in sorted(tokenizer.special_ids, key=len, reverse=True)) or r"(?!)"
-    guarded = [
-        # A guard after the first character of every special token that the content spells, overlaps included
-        {**m, "content": re.sub(f"(?s)(?={special})(.)", rf"\1{guard}", m["content"])}
-        for m in messages
-    ]
-    try:
-        text = _compile(tokenizer.chat_template).render(
-            messages=guarded,
-            add_generation_prompt=add_generation_prompt,
-            generation_starts=start,
-            generation_ends=end,
-            bos_token=tokenizer.token(tokenizer.bos_id),
-            eos_token=tokenizer.token(tokenizer.eos_id),
-            pad_token=tokenizer.token(tokenizer.pad_id),
-        )
-    except (jinja2.TemplateError, TypeError) as error:
-        raise UserError(f"the chat template refuses the conversation ({error})") from None
+    # A guard after the first character of every special token that the content spells, overlaps included
+    pattern = re.compile(f"(?s)(?={special})(.)")
+    turns, known = (_guarded(list(values), pattern, rf"\1{guard}") for values in (messages, tools))
+    writer = Writer(tokenizer.chat_template, tuple(tokenizer.named.items()), (start, end))
+    text = writer(turns, known, prompt=add_generation_prompt)
+    if not add_generation_prompt and not MARKED.search(tokenizer.chat_template):
+        closing = tokenizer.token(tokenizer.end_of_turn_id)
+        text = with_marks(writer, text, turns, known, closing, frozenset(tokenizer.special_ids))
     pieces, spans = _pieces(re.split(f"([{guard}{start}{end}]|{special})", text), guard, start, end)
     if guard not in text:  # nothing to guard against: one piece, encoded just as transformers does
         pieces = [("".join(piece for piece, _ in pieces), True)]
@@ -92,25 +82,34 @@ def render(
 
 
 def check_messages(messages: Sequence[Mapping[str, Any]], *, prompt: bool) -> None:
-    """Refuse what is no conversation: [system,] user, assistant, user, ... with text in each."""
+    """Refuse what is no conversation: [system,] user, assistant, [tool, ... assistant,] user, ... with text in each."""
     for i, message in enumerate(messages):
         where = f"message {i + 1}"
         if not isinstance(message, Mapping) or not isinstance(message.get("content"), str):
             raise UserError("has no text under 'content'", where=where)
-        role = message.get("role")
-        if role not in ROLES:
-            raise UserError(f"unknown role {role!r}", where=where, remedy=f"Known roles: {', '.join(ROLES)}")
-        before = messages[i - 1]["role"] if i else None
-        allowed = {None: ("system", "user"), "system": ("user",), "user": ("assistant",), "assistant": ("user",)}
-        if role not in allowed[before]:
-            place = f"after '{before}'" if before else "first"
-            raise UserError(
-                f"role '{role}' cannot come {place}", where=where, remedy="Turns alternate: user, then assistant"
-            )
-    if prompt and (not messages or messages[-1]["role"] != "user"):
+        if message.get("role") not in ROLES:
+            remedy = f"Known roles: {', '.join(ROLES)}"
+            raise UserError(f"unknown role {message.get('role')!r}", where=where, remedy=remedy)
+    if wrong := misplaced(messages):
+        raise UserError(wrong[1], where=f"message {wrong[0]}", remedy="Turns alternate: user, then assistant")
+    if prompt and (not messages or messages[-1]["role"] not in ("user", "tool")):
         raise UserError("the conversation does not end with a user's turn", remedy="End a prompt with a question")
     if not prompt and not any(m["role"] == "assistant" for m in messages):
         raise UserError("the conversation has no assistant's turn, so there is nothing to learn")
+
+
+def _check_spoken(template: str, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any]) -> None:
+    """Refuse what the template would leave out without a word."""
+    used = {
+        "tools": bool(tools),
+        "tool_calls": any(message.get("tool_calls") for message in messages),
+        "a tool's turn": any(message["role"] == "tool" for message in messages),
+        "reasoning_content": any(message.get("reasoning_content") for message in messages),
+    }
+    for name, pattern in SPOKEN.items():
+        if used[name] and not pattern.search(template):
+            remedy = "Use a template that has, such as --template qwen for tools, or leave it out of the data"
+            raise UserError(f"the chat template has no place for {name}", remedy=remedy)
 
 
 def check_template(tokenizer: Tokenizer) -> None:
@@ -130,22 +129,28 @@ def check_template(tokenizer: Tokenizer) -> None:
         )
 
 
-def to_training_item(tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], max_length: int) -> Rendered | None:
-    """`render` for training, at most ``max_length`` ids long; None if the conversation has to be dropped.
+def _strings(value: Any) -> Iterator[str]:
+    """Every string in a value, however deep, the keys of dictionaries included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield str(key)
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
 
-    What is too long is cut at whole turns from the end, down to the first assistant's turn. An answer is never
-    cut in the middle: the model would learn that answers stop there. The caller counts what is dropped.
-    """
-    kept = list(messages)
-    check_messages(kept, prompt=False)
-    while any(m["role"] == "assistant" for m in kept):
-        rendered = render(tokenizer, kept)
-        if len(rendered) <= max_length:
-            return rendered if any(rendered.mask) else None
-        kept.pop()
-        while kept and kept[-1]["role"] != "assistant":  # a question without its answer teaches nothing
-            kept.pop()
-    return None
+
+def _guarded(value: Any, pattern: re.Pattern[str], guard: str) -> Any:
+    """The same value, with every string that spells a special token guarded."""
+    if isinstance(value, str):
+        return pattern.sub(guard, value)
+    if isinstance(value, Mapping):
+        return {_guarded(key, pattern, guard): _guarded(inner, pattern, guard) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_guarded(inner, pattern, guard) for inner in value]
+    return value
 
 
 def _unused(contents: Iterable[str]) -> list[str]:
@@ -191,43 +196,11 @@ def _encode(tokenizer: Tokenizer, pieces: list[tuple[str, bool]], spans: list[tu
         ends += [base + b for _, b in offsets]
         base += len(piece)
     mask = [0] * len(ids)
+    answers = []
     for start, end in spans:
-        i = bisect_right(ends, start)  # the first token that reaches into the span
+        first = i = bisect_right(ends, start)  # the first token that reaches into the span
         while i < len(ids) and starts[i] < end:
             mask[i] = 1
             i += 1
-    return Rendered(ids, mask)
-
-
-class _Generation(Extension):
-    """``{% generation %}``: its text is put between two marks, which `render` supplies."""
-
-    tags = {"generation"}  # noqa: RUF012 - the base class declares it so
-
-    def parse(self, parser: Parser) -> list[nodes.Node]:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-        def mark(name: str) -> nodes.Node:
-            return nodes.Output([nodes.Name(name, "load")]).set_lineno(line)
-
-        return [mark("generation_starts"), *body, mark("generation_ends")]
-
-
-@lru_cache(maxsize=8)
-def _compile(template: str) -> jinja2.Template:
-    """The template in the sandbox that transformers gives it: a template is a stranger's program."""
-
-    def raise_exception(message: str) -> None:
-        raise jinja2.TemplateError(message)
-
-    def tojson(value: Any, **options: Any) -> str:
-        return json.dumps(value, **{"ensure_ascii": False, **options})
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-    return environment.from_string(template)
+        answers.append((first, i))
+    return Rendered(ids, mask, answers)

@@ -1,7 +1,8 @@
 """Put ``{% generation %}`` marks into a chat template that has none.
 
-Nearly every published template lacks them, and without them nobody can tell an answer from its question (see
-`danlu.tokens.chat`). Where a template writes a message in one expression,
+Nearly every published template lacks them. Fine-tuning finds the answers without (`danlu.tokens.answers`); a template
+that is to be stored with marks, so that transformers gives the same mask, gets them here. Where a template writes a
+message in one expression,
 
     {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}
 
@@ -21,6 +22,7 @@ import jinja2
 
 from danlu.base.errors import UserError
 from danlu.tokens.chat import render
+from danlu.tokens.sandbox import MARKED
 from danlu.tokens.tokenizer import Tokenizer
 
 Token = tuple[int, str, str]  # line, kind, text, as Jinja's lexer gives them
@@ -33,7 +35,7 @@ ROLES = ("ua", "sua", "uaua", "suaua", "u", "su", "uau")  # the last three are p
 def mark_answers(tokenizer: Tokenizer) -> str | None:
     """The tokenizer's chat template with marks; None if it has none and they cannot be put in."""
     template = tokenizer.chat_template
-    if template is None or re.search(r"{%-?\s*generation\b", template):
+    if template is None or MARKED.search(template):
         return template
     try:
         marked = _rewrite(template, tokenizer.token(tokenizer.end_of_turn_id), tokenizer.token(tokenizer.eos_id))

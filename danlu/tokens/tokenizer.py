@@ -22,6 +22,7 @@ END_OF_TEXT, PAD, TURN_START, TURN_END = "<|endoftext|>", "<|pad|>", "<|im_start
 SPECIAL = (END_OF_TEXT, PAD, TURN_START, TURN_END)
 # How other families end a turn: Llama 3, Gemma, Phi 3. None of them says so in a file, so the names are here.
 TURN_ENDS = (TURN_END, "<|eot_id|>", "<end_of_turn>", "<|end|>")
+NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 FILE, CONFIG, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 REMEDY = "Give a directory that 'danlu tokenizer train' or transformers saved"
 
@@ -128,6 +129,12 @@ class Tokenizer:
     def rules(self) -> str:
         """``tokenizer.json`` on one line: two tokenizers with the same rules give the same ids to every text."""
         return str(self._core.to_str())
+
+    @cached_property
+    def named(self) -> dict[str, str]:
+        """The special tokens that have a name, as transformers gives them to a chat template: "bos_token" → "<s>"."""
+        found = {name: _content(self.config.get(name)) for name in NAMES}
+        return {"eos_token": self.token(self.eos_id)} | {name: token for name, token in found.items() if token}
 
     @property
     def core(self) -> Any:

@@ -12,9 +12,9 @@ import pytest
 
 from danlu.base.errors import UserError
 from danlu.text import docstrings, packages
+from danlu.text.conversations import read_chats
 from danlu.text.docstrings import Entry
 from danlu.text.questions import first_paragraph, questions
-from danlu.text.records import read_chats
 
 SOURCE = b'''
 """A module about :class:`~pkg.Thing` and :math:`x^2`, long enough to keep.

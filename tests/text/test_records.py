@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from danlu.base.errors import UserError
-from danlu.text.records import read_chats, read_preferences
+from danlu.text.conversations import read_chats
+from danlu.text.pairs import read_preferences
 from danlu.text.report import Funnel
 
 USER, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
-from danlu.tokens.chat import CHATML, Rendered, check_template, render, to_training_item
+from danlu.tokens.chat import Rendered, check_template, render
+from danlu.tokens.samples import to_training_item
+from danlu.tokens.templates import CHATML
 from danlu.tokens.tokenizer import SPECIAL, Tokenizer
 
 Messages = list[dict[str, str]]

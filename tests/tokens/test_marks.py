@@ -2,8 +2,9 @@
 
 import pytest
 
-from danlu.tokens.chat import CHATML, check_template, render
+from danlu.tokens.chat import check_template, render
 from danlu.tokens.marks import mark_answers
+from danlu.tokens.templates import CHATML
 from danlu.tokens.tokenizer import Tokenizer
 
 CHAT = [

@@ -17,7 +17,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from danlu.base.errors import UserError
 from danlu.base.progress import count, say
-from danlu.tokens.chat import CHATML
+from danlu.tokens.templates import CHATML
 from danlu.tokens.tokenizer import END_OF_TEXT, PAD, SPECIAL, TURN_END, TURN_START, Tokenizer
 from danlu.tokens.training.counts import Counts, Seen, count_words
 from danlu.tokens.training.fewer import Fewest, few_words

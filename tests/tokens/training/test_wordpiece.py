@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from danlu.base.errors import UserError
-from danlu.tokens.chat import check_template, render, to_training_item
+from danlu.tokens.chat import check_template, render
 from danlu.tokens.encoding.encode import Encoder
+from danlu.tokens.samples import to_training_item
 from danlu.tokens.tokenizer import SPECIAL, Tokenizer
 from danlu.tokens.training.wordpiece import CONTINUED, UNKNOWN, train_wordpiece
 from tests.tokens.conftest import CORPUS
