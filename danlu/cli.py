@@ -26,6 +26,13 @@ COMMANDS = {
     "mix": ("danlu.recipes.mix", "Mix", "run", "token shards of several sources → a mixture"),
     "pretrain": ("danlu.recipes.pretrain", "Pretrain", "run", "token shards → a language model"),
     "ladder": ("danlu.recipes.ladder", "Ladder", "run", "a row of small models → the loss of the next"),
+    "data inspect": (
+        "danlu.recipes.data",
+        "Inspect",
+        "inspect",
+        "what is in conversations, and what is learned",
+    ),
+    "data convert": ("danlu.recipes.data", "Convert", "convert", "conversations of one shape → of another"),
     "sft": ("danlu.recipes.sft", "Sft", "run", "a model and conversations → a chat model"),
     "merge": ("danlu.recipes.merge", "Merge", "run", "an adapter and its base → one model directory"),
     "preferences": ("danlu.recipes.preferences", "SamplePreferences", "run", "a chat model → preference pairs"),
@@ -36,7 +43,8 @@ COMMANDS = {
     "lineage": ("danlu.recipes.inspect", "Lineage", "lineage", "from a model back to the source files"),
     "map": ("danlu.recipes.inspect", "Map", "house", "the rooms of the house"),
 }
-UNREPEATED = ("chat", "report", "lineage", "map")  # they leave nothing behind, so --fresh means nothing
+# They leave nothing behind, or one file, so --fresh means nothing
+UNREPEATED = ("chat", "report", "lineage", "map", "data inspect", "data convert")
 PRESETS = {"clean": "danlu.recipes.presets"}  # modules with named recipes of a command
 WITH_REPORT = ("pretrain", "sft", "dpo")
 GENERAL = """General options: --config FILE reads a recipe and --preset NAME takes a named one, where the command has

@@ -1,4 +1,4 @@
-"""What `danlu sft` trains on: conversations of every shape, split in three and built into items; what is lost is said."""
+"""What `danlu sft` trains on: conversations of every shape, split in three and built into items."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -22,7 +22,7 @@ from danlu.tokens.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Built:
-    """The items of one conversation; ``answers`` were to be learned, ``lost`` of them did not fit."""
+    """The items of one conversation; ``answers`` were to be learned, ``lost`` of them did not fit. A text has none."""
 
     items: list[Rendered]
     answers: int
@@ -32,7 +32,7 @@ class Built:
 def build(tokenizer: Tokenizer, conversation: Conversation, length: int, learn: Learn = "all") -> Built:
     """The items of at most ``length`` tokens that a conversation becomes; a `UserError` names its record."""
     if conversation.text:
-        return Built(_pieces(tokenizer, conversation.text, length), 1, 0)
+        return Built(_pieces(tokenizer, conversation.text, length), 0, 0)
     try:
         return _LEARNING[learn](tokenizer, conversation, length)
     except UserError as error:
