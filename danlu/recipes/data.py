@@ -24,7 +24,8 @@ FORMS = (".jsonl", ".json")
 class Inspect:
     """Say what is in conversations, texts and preference pairs, what training would see of them and what it would lose.
 
-    Nothing is written, and a bad record is shown and passed over."""
+    Nothing is written, and a bad record is shown and passed over.
+    """
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional]
     """Files of records, folders of them, what datasets saved, datasets:NAME[:SPLIT] or package:NAME."""

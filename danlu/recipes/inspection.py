@@ -228,7 +228,8 @@ def coloured(tokenizer: Tokenizer, item: Rendered, *, plain: bool) -> Text:
 
 def _lines(recipe: Inspect, findings: Findings) -> Iterator[str]:
     shapes = ", ".join(f"{number} {shape}" for shape, number in findings.shapes.most_common()) or "nothing readable"
-    yield f"{findings.source}: {findings.records} records ({shapes}), {sum(map(len, findings.refused.values()))} refused"
+    refused = sum(map(len, findings.refused.values()))
+    yield f"{findings.source}: {findings.records} records ({shapes}), {refused} refused"
     for why, places in list(findings.refused.items())[:NAMED]:
         more = f" and {len(places) - PLACES} more" if len(places) > PLACES else ""
         yield f"  refused: {', '.join(places[:PLACES])}{more}: {why}"

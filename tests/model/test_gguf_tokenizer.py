@@ -232,7 +232,8 @@ def test_the_template_is_marked_and_renders_the_same(letters: dict[str, Any], tm
     assert notes == []
     odd = letters | {"tokenizer.chat_template": "{% for m in messages %}{{ m.content }}{% endfor %}"}
     assert rebuilt(tmp_path, odd)[1] == [
-        "the chat template does not mark answers and is too unusual to be marked: fine-tuning refuses it"
+        "this tokenizer cannot be fine-tuned with as it is: the chat template does not mark answers, and they cannot be "
+        "found: no '<|im_end|>' comes after an answer"
     ]
     assert rebuilt(tmp_path, letters | {"tokenizer.chat_template": None})[1] == ["the file has no chat template"]
 

@@ -105,14 +105,16 @@ def test_a_prompt_is_the_beginning_of_what_was_trained(tokenizer: Tokenizer) -> 
         ("uaa", False, "message 3: role 'assistant' cannot come after 'assistant'"),
         ("usa", False, "message 2: role 'system' cannot come after 'user'"),
         ("sa", False, "message 2: role 'assistant' cannot come after 'system'"),
-        ("ut", False, "message 2: unknown role 'tool'"),
+        ("ut", False, "message 2: role 'tool' cannot come after 'user'"),
+        ("uatu", False, "message 4: role 'user' cannot come after 'tool'"),
+        ("ur", False, "message 2: unknown role 'robot'"),
         ("ua", True, "does not end with a user's turn"),
         ("s", True, "does not end with a user's turn"),
         ("", True, "does not end with a user's turn"),
     ],
 )
 def test_roles_out_of_order_are_refused(tokenizer: Tokenizer, roles: str, prompt: bool, problem: str) -> None:
-    names = {"u": "user", "a": "assistant", "s": "system", "t": "tool"}
+    names = {"u": "user", "a": "assistant", "s": "system", "t": "tool", "r": "robot"}
     with pytest.raises(UserError, match=problem):
         render(tokenizer, [{"role": names[r], "content": "x"} for r in roles], add_generation_prompt=prompt)
 
@@ -133,10 +135,12 @@ def changed(tokenizer: Tokenizer, **config: Any) -> Tokenizer:
 def test_a_template_that_trains_no_end_is_refused(tokenizer: Tokenizer) -> None:
     check_template(tokenizer)
     late = CHATML.replace("+ '<|im_end|>' }}{% endgeneration %}", "}}{% endgeneration %}<|im_end|>")
+    with pytest.raises(UserError, match=r"does not train the end of a turn, '<\|im_end\|>'"):
+        check_template(changed(tokenizer, chat_template=late))
     without = CHATML.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    for template in (late, without):
-        with pytest.raises(UserError, match=r"does not train the end of a turn, '<\|im_end\|>'"):
-            check_template(changed(tokenizer, chat_template=template))
+    check_template(changed(tokenizer, chat_template=without))
+    with pytest.raises(UserError, match=r"does not mark answers, and they cannot be found"):
+        check_template(changed(tokenizer, chat_template=without.replace("+ '<|im_end|>'", "")))
     with pytest.raises(UserError, match="padding and the end of a turn are both"):
         check_template(changed(tokenizer, pad_token="<|im_end|>"))
     with pytest.raises(UserError, match="no chat template"):
