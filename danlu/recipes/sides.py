@@ -2,7 +2,8 @@
 
 The side is decided by a hash of the question that a conversation begins with, so it depends neither on the order of the
 data nor on what is added later; and near-duplicate questions (`danlu.text.dedup.alike`) count as one, so that no side
-is asked what another one was.
+is asked what another one was. Very many that are nearly the same are no copies but a form with a blank in it ("Is this
+review positive? ..."), and those are told apart word for word: as one they would leave nothing to hold out.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from danlu.text.dedup.alike import alike
 
 Side = Literal["train", "heldout", "test"]
 SMALLEST = 2
+FORM_SHARE, FORM_LEAST = 0.02, 5  # of the different questions, nearly the same ones above which they are a form
 SHOWN = 80  # characters of a question in an error
 
 
@@ -26,9 +28,15 @@ def normalized(question: str) -> str:
 def grouped(questions: Sequence[str]) -> list[str]:
     """For each question the one that stands for all near-duplicates of it: the first in the order of the alphabet."""
     distinct = sorted(set(questions))
-    first = alike(distinct)
-    leader = {question: distinct[int(number)] for question, number in zip(distinct, first, strict=True)}
+    leader = {question: distinct[number] for question, number in zip(distinct, _groups(distinct), strict=True)}
     return [leader[question] for question in questions]
+
+
+def _groups(distinct: Sequence[str]) -> list[int]:
+    """For each question the number of the first of its near-duplicates; of a form, its own."""
+    first = alike(distinct).tolist()
+    sizes, most = Counter(first), max(FORM_LEAST, int(FORM_SHARE * len(distinct)))
+    return [leader if sizes[leader] <= most else number for number, leader in enumerate(first)]
 
 
 def sides(keys: Sequence[str], held_out: float, test: float, seed: int) -> list[Side]:
@@ -60,7 +68,7 @@ def sides(keys: Sequence[str], held_out: float, test: float, seed: int) -> list[
 def check_apart(training: Sequence[str], test: Sequence[str]) -> None:
     """Refuse test questions that the training data have too, word for word or nearly; all are `normalized`."""
     distinct = list(dict.fromkeys([*training, *test]))
-    group = dict(zip(distinct, alike(distinct).tolist(), strict=True))
+    group = dict(zip(distinct, _groups(distinct), strict=True))
     known: dict[int, str] = {}
     for question in training:
         known.setdefault(group[question], question)

@@ -1,5 +1,9 @@
-"""Chats and preference pairs: the shapes that are known, and what is refused by file, record and reason."""
+"""Records from every kind of file: the same ones, each with its place, and what is wrong with a file by name."""
 
+import csv
+import gzip
+import importlib.util
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +14,7 @@ import pytest
 
 from danlu.base.errors import UserError
 from danlu.text.conversations import read_chats
-from danlu.text.pairs import read_preferences
+from danlu.text.records import records, rows
 from danlu.text.report import Funnel
 
 USER, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}
@@ -19,47 +23,6 @@ USER, ANSWER = {"role": "user", "content": "hi"}, {"role": "assistant", "content
 def jsonl(path: Path, *records: Any) -> Path:
     path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")
     return path
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        {"messages": [USER, ANSWER]},
-        {"conversations": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]},
-        {"instruction": "hi", "input": "", "output": "hello"},
-        {"instruction": "hi", "output": "hello", "other": 5},
-        {"instruction": "hi", "output": "hello", "history": []},
-        {"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "hello"}]},
-        {"prompt": "hi", "completion": "hello"},
-        {"question": "hi", "answer": "hello"},
-    ],
-)
-def test_shapes(tmp_path: Path, record: dict[str, Any]) -> None:
-    assert list(read_chats(jsonl(tmp_path / "x.jsonl", record))) == [[USER, ANSWER]]
-
-
-def test_alpaca_input_and_system_turns(tmp_path: Path) -> None:
-    path = jsonl(
-        tmp_path / "x.jsonl",
-        {"instruction": "Translate", "input": "丹炉", "output": "furnace", "system": "Be brief."},
-        {"messages": [{"role": "system", "content": "Be kind."}, USER, ANSWER], "system": "ignored"},
-    )
-    first, second = read_chats(path)
-    assert first[:2] == [
-        {"role": "system", "content": "Be brief."},
-        {"role": "user", "content": "Translate\n\n丹炉"},
-    ]
-    assert [turn["content"] for turn in second] == ["Be kind.", "hi", "hello"]
-
-
-def test_alpacas_history_is_read_as_earlier_turns(tmp_path: Path) -> None:
-    rounds = [["你好", "你好！"], ["你是谁？", "我是丹炉。"]]
-    record = {"instruction": "再见", "input": "", "output": "再见！", "history": rounds, "system": "Be brief."}
-    path = tmp_path / "alpaca.jsonl"
-    path.write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
-    (found,) = read_chats(path)
-    assert [turn["role"] for turn in found] == ["system", *["user", "assistant"] * 3]
-    assert [turn["content"] for turn in found[1:]] == [*rounds[0], *rounds[1], "再见", "再见！"]
 
 
 def test_the_same_chats_from_every_format(tmp_path: Path) -> None:
@@ -73,27 +36,136 @@ def test_the_same_chats_from_every_format(tmp_path: Path) -> None:
     assert list(read_chats(tmp_path)) == expected * 3
 
 
+ROWS = [
+    {"instruction": 'Say, "hi"', "input": "", "output": "two\nlines"},
+    {"instruction": "天下；大势", "input": "a;b\tc", "output": "分久必合"},
+]
+
+
+def table(delimiter: str, **options: Any) -> str:
+    written = io.StringIO()
+    writer = csv.DictWriter(written, list(ROWS[0]), delimiter=delimiter, **options)
+    writer.writeheader()
+    writer.writerows(ROWS)
+    return written.getvalue()
+
+
 @pytest.mark.parametrize(
-    ("record", "problem"),
+    ("name", "delimiter"), [("a.csv", ","), ("a.csv", ";"), ("a.csv", "\t"), ("a.tsv", "\t"), ("a.tsv.gz", "\t")]
+)
+def test_tables(tmp_path: Path, name: str, delimiter: str) -> None:
+    raw = ("\ufeff" + table(delimiter)).encode()
+    (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    found = list(records(tmp_path / name, Funnel()))
+    assert [record for _, record in found] == ROWS
+    assert [where for where, _ in found] == [f"{tmp_path / name}, line {line}" for line in (2, 4)]
+    chats = list(read_chats(tmp_path / name))
+    assert chats[1][0]["content"] == "天下；大势\n\na;b\tc"
+
+
+def test_a_history_and_messages_in_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["instruction", "output", "history"])
+        writer.writerow(["hi", "hello", json.dumps([["a", "b"]])])
+    (found,) = read_chats(path)
+    assert [turn["content"] for turn in found] == ["a", "b", "hi", "hello"]
+    with open(path, "w", newline="", encoding="utf-8") as handle:
+        csv.writer(handle).writerows([["messages"], [json.dumps([USER, ANSWER])]])
+    assert list(read_chats(path)) == [[USER, ANSWER]]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
     [
-        ({"messages": [USER]}, "no assistant turn"),
-        ({"messages": []}, "no turns"),
-        ({"messages": [USER, {"role": "assistant", "content": " \n"}]}, "turn 2: empty assistant answer"),
-        ({"messages": [USER, {"role": "robot", "content": "x"}]}, "turn 2: unknown role 'robot'"),
-        ({"messages": [USER, {"role": "assistant", "content": None}]}, "turn 2 has no text under 'content'"),
-        ({"messages": [USER, {"role": "system", "content": "x"}, ANSWER]}, "turn 2: a system turn"),
-        ({"conversations": [{"from": "alien", "value": "x"}]}, "turn 1: unknown role 'alien'"),
-        ({"instruction": "x", "output": ""}, "turn 2: empty assistant answer"),
-        ({"instruction": "x", "output": "y", "history": [["q"]]}, "history is not a list of rounds"),
-        ({"instruction": "x", "output": "y", "history": [["q", ""]]}, "turn 2: empty assistant answer"),
-        ({"text": "x"}, r"no known chat shape \(keys: text\)\. Use"),
+        (b"prompt,completion\na,b\na\nc,d\n", r"line 3: 1 fields, and the header has 2; skipped"),
+        (b"prompt,completion\na,b\n\xff,c\nc,d\n", r"line 3: invalid UTF-8; skipped"),
     ],
 )
-def test_a_bad_chat_names_file_line_and_reason(tmp_path: Path, record: dict[str, Any], problem: str) -> None:
-    path = jsonl(tmp_path / "x.jsonl", {"messages": [USER, ANSWER]}, record)
-    with pytest.raises(UserError, match=rf"x\.jsonl, line 2: {problem}") as caught:
-        list(read_chats(path))
-    assert caught.value.remedy
+def test_a_bad_row_is_counted(tmp_path: Path, text: bytes, problem: str) -> None:
+    path, tally = tmp_path / "a.csv", Funnel()
+    path.write_bytes(text)
+    assert [record["prompt"] for _, record in records(path, tally)] == ["a", "c"]
+    assert tally.problems == [f"{path}, {problem}"]
+    with pytest.raises(UserError, match="line 3"):
+        list(records(path, Funnel(), 0.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('prompt,completion\na,b\nc,"d\ne,f\n', r"line 3: not CSV \(unexpected end of data\)\. Close the quotation"),
+        ("prompt,prompt\na,b\n", "line 1: names a column twice, or not at all"),
+        ("prompt,\na,b\n", "line 1: names a column twice, or not at all"),
+    ],
+)
+def test_a_table_that_cannot_be_read(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=problem):
+        list(records(path, Funnel()))
+
+
+def save_to_disk(folder: Path, records: list[dict[str, Any]], **state: Any) -> Path:
+    """What ``Dataset.save_to_disk`` of the library datasets 5.2 writes, in two files."""
+    folder.mkdir(parents=True)
+    whole = pa.Table.from_pylist(records)
+    names = [f"data-{number:05d}-of-00002.arrow" for number in range(2)]
+    for number, name in enumerate(names):
+        part = whole.slice(number * 2, 2)
+        with pa.OSFile(str(folder / name), "wb") as handle, pa.ipc.new_stream(handle, part.schema) as stream:
+            stream.write_table(part)
+    files = [{"filename": name} for name in names]
+    (folder / "state.json").write_text(json.dumps({"_data_files": files, "_split": "train", **state}))
+    (folder / "dataset_info.json").write_text("{}")
+    return folder
+
+
+def test_what_datasets_saved(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [{"prompt": f"q{number}", "completion": "a"} for number in range(3)]
+    one = save_to_disk(tmp_path / "one", given)
+    assert list(rows(one, Funnel())) == [(f"{one}, row {n}", record) for n, record in enumerate(given, 1)]
+    several = tmp_path / "several"
+    save_to_disk(several / "test", given[:1])
+    train = save_to_disk(several / "train", given[1:])
+    (several / "dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    assert [where for where, _ in rows(several, Funnel())] == [f"{train}, row 1", f"{train}, row 2"]
+    assert "of the splits train, test 'train' is read" in capsys.readouterr().err
+    assert len(list(read_chats(several / "test"))) == 1
+
+
+def test_what_is_wrong_with_a_saved_folder(tmp_path: Path) -> None:
+    given = [{"prompt": "q", "completion": "a"}]
+    chosen = save_to_disk(tmp_path / "chosen", given, _indices_data_files=[{"filename": "indices.arrow"}])
+    with pytest.raises(UserError, match=r"chosen: is a selection of rows.* Call flatten_indices\(\)"):
+        list(rows(chosen, Funnel()))
+    damaged = save_to_disk(tmp_path / "damaged", given)
+    (damaged / "data-00000-of-00002.arrow").write_bytes(b"no")
+    with pytest.raises(UserError, match=r"data-00000-of-00002\.arrow: not a stream of Arrow"):
+        list(rows(damaged, Funnel()))
+    parts = tmp_path / "parts"
+    for name in ("a", "b"):
+        save_to_disk(parts / name, given)
+    (parts / "dataset_dict.json").write_text('{"splits": ["a", "b"]}')
+    with pytest.raises(UserError, match=r"has the splits a, b, and no 'train'\. Name one, as .*parts/a"):
+        list(rows(parts, Funnel()))
+
+
+def test_a_name_of_datasets(tmp_path: Path) -> None:
+    """With the library: a folder is a name, too. Without it: one sentence with the pip line."""
+    jsonl(tmp_path / "train.jsonl", *[{"prompt": f"q{number}", "completion": "a"} for number in range(4)])
+    given = f"datasets:{tmp_path}"
+    if importlib.util.find_spec("datasets") is None:
+        with pytest.raises(UserError, match=r"which is not installed\. pip install datasets"):
+            list(rows(given, Funnel()))
+        return
+    assert [record["prompt"] for _, record in rows(given, Funnel())] == ["q0", "q1", "q2", "q3"]
+    assert [where for where, _ in rows(f"{given}:train[1:3]", Funnel())] == [
+        f"{given}:train[1:3], row {n}" for n in (1, 2)
+    ]
+    with pytest.raises(UserError, match="datasets cannot load it"):
+        list(rows(f"{given}:nowhere", Funnel()))
 
 
 def test_malformed_lines_are_counted(tmp_path: Path) -> None:
@@ -121,39 +193,3 @@ def test_files_that_are_no_records(tmp_path: Path) -> None:
         list(read_chats(tmp_path / "x.txt"))
     with pytest.raises(UserError, match=r"y\.jsonl: no such file"):
         list(read_chats(tmp_path / "y.jsonl"))
-
-
-@pytest.mark.parametrize(
-    "record",
-    [
-        {"prompt": "hi", "chosen": "good", "rejected": "bad"},
-        {"prompt": [USER], "chosen": "good", "rejected": [{"role": "assistant", "content": "bad"}]},
-        {
-            "chosen": [USER, {"role": "assistant", "content": "good"}],
-            "rejected": [USER, {"role": "assistant", "content": "bad"}],
-        },
-        {"prompt": "hi", "chosen": [USER, {"role": "assistant", "content": "good"}], "rejected": "bad"},
-    ],
-)
-def test_preference_shapes(tmp_path: Path, record: dict[str, Any]) -> None:
-    pairs = list(read_preferences(jsonl(tmp_path / "x.jsonl", record)))
-    assert pairs == [{"prompt": [USER], "chosen": "good", "rejected": "bad"}]
-
-
-@pytest.mark.parametrize(
-    ("record", "problem"),
-    [
-        ({"prompt": "hi", "chosen": "same", "rejected": " same\n"}, "chosen and rejected are equal"),
-        ({"prompt": "hi", "chosen": "good"}, "no key 'rejected'"),
-        ({"chosen": "good", "rejected": "bad"}, "the prompt does not end with a user turn"),
-        ({"prompt": [USER, ANSWER], "chosen": "good", "rejected": "bad"}, "the prompt does not end with a user turn"),
-        ({"prompt": "hi", "chosen": [USER], "rejected": "bad"}, "'chosen' does not end with an assistant turn"),
-        ({"prompt": "hi", "chosen": "", "rejected": "bad"}, "turn 1: empty assistant answer"),
-        ({"prompt": "other", "chosen": [USER, ANSWER], "rejected": "bad"}, "answer different prompts"),
-    ],
-)
-def test_a_bad_pair_names_file_line_and_reason(tmp_path: Path, record: dict[str, Any], problem: str) -> None:
-    path = jsonl(tmp_path / "x.jsonl", {"prompt": "hi", "chosen": "good", "rejected": "bad"}, record)
-    with pytest.raises(UserError, match=rf"x\.jsonl, line 2: .*{problem}") as caught:
-        list(read_preferences(path))
-    assert caught.value.remedy
