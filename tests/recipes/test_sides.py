@@ -59,7 +59,7 @@ def test_a_form_with_a_blank_in_it_is_told_apart_word_for_word() -> None:
     assert grouped(reviews) == reviews
     assert len(set(grouped(reviews[:5]))) == 1
     check_apart(reviews[:25], reviews[25:])
-    with pytest.raises(UserError, match="1 of 6 test conversations .* 1 of them word for word"):
+    with pytest.raises(UserError, match=r"1 of 6 test conversations .* 1 of them word for word"):
         check_apart(reviews[:25], reviews[24:])
 
 
