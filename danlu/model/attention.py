@@ -40,12 +40,15 @@ class Scores:
     window: int = 0
     """Queries see so many keys, their own included; 0 is all."""
 
-    def keys(self, start: int, stop: int, length: int) -> slice:
-        """Those that queries ``start`` to ``stop`` may see, of ``length``; the rest of a mask is in the bias."""
+    def keys(self, start: int, stop: int, length: int, ahead: int = 0) -> slice:
+        """Those that queries ``start`` to ``stop`` may see, of ``length``; the rest of a mask is in the bias.
+
+        Before the queries' own keys stand ``ahead`` others, which are seen from the first query on.
+        """
         if not self.window:
-            return slice(0, stop if self.causal else length)
-        first = max(start - self.window + 1, 0)
-        return slice(first, stop if self.causal else min(stop + self.window - 1, length))
+            return slice(0, ahead + (stop if self.causal else length))
+        first = 0 if ahead else max(start - self.window + 1, 0)  # a document's place in a row is not its position
+        return slice(first, ahead + (stop if self.causal else min(stop + self.window - 1, length)))
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Context:
 
 
 class _Blocked(torch.autograd.Function):
-    """softmax(q kᵀ + bias) v, a part at a time. q: [B, K, G, T, W]; k, v: [B, K, T, W]; q already scaled."""
+    """softmax(q kᵀ + bias) v, a part at a time. q: [B, K, G, T, W]; k, v: [B, K, S, W]; q already scaled."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, cap: float, parts: list[Part]) -> Tensor:
@@ -112,12 +115,15 @@ def _weights(q: Tensor, k: Tensor, bias: Tensor, cap: float) -> list[Tensor]:
 
 
 def _blocks(bias: Tensor, scores: Scores) -> list[Part]:
-    """All rows at once, queries by the block, with the keys that they may see. bias: [B, 1 or K, 1 or G, T, S]."""
+    """All rows at once, queries by the block, with the keys that they may see. bias: [B, 1 or K, 1 or G, T, S].
+
+    The queries' own keys are the last T of S.
+    """
     length = bias.shape[-2]
     found: list[Part] = []  # as torch.compile reads it
     for start in range(0, length, BLOCK):
         rows = slice(start, min(start + BLOCK, length))
-        keys = scores.keys(rows.start, rows.stop, length)
+        keys = scores.keys(rows.start, rows.stop, length, bias.shape[-1] - length)
         found.append(Part(rows, keys, bias[..., rows, keys]))
     return found
 

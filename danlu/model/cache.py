@@ -5,7 +5,7 @@ lies in the same column, and ``valid`` says which columns a row may look at.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from danlu.base.errors import UserError
 from danlu.model.config import ModelConfig
@@ -32,6 +32,13 @@ class Cache:
             state = (len(recurrent), rows, settings.heads(width), settings.head_width, settings.state)
             self.windows = torch.zeros(window, dtype=dtype, device=device)  # [layers, B, K - 1, M]
             self.states = torch.zeros(state, device=device)  # [layers, B, H, P, N]
+
+    def widen(self, columns: int) -> None:
+        """Room, and positions, for so many virtual tokens, of which whoever made the cache knew nothing."""
+        self.keys, self.values = (nn.functional.pad(held, (0, 0, 0, columns)) for held in (self.keys, self.values))
+        self.valid = nn.functional.pad(self.valid, (0, columns))
+        self.positions, self.ids = (nn.functional.pad(held, (0, columns)) for held in (self.positions, self.ids))
+        self.longest += columns
 
     def open(self, valid: Tensor) -> Tensor:
         """Claim columns for new tokens; ``valid``: [B, T]. Returns their positions, counted over valid tokens."""

@@ -152,11 +152,13 @@ def load_model(path: Path) -> Transformer:
     """Read a model directory. Damage (truncation, flipped bits, missing tensors) is named, never loaded.
 
     An adapter's directory becomes its base with the adapter merged in: a model like any other, to use or to train on.
+    One that cannot be merged is a `UserError`; `danlu.model.adapters.loading.open_adapter` opens it to be used.
     """
     if is_adapter(path):
-        from danlu.model.adapters.loading import open_adapter
+        from danlu.model.adapters.loading import check_merges, open_adapter
         from danlu.model.adapters.merging import merge
 
+        check_merges(path)
         return merge(open_adapter(path))
     kind, config = _read_config(path)
     family = families.reading(kind)

@@ -208,13 +208,7 @@ class Transformer(nn.Module):
         ledger: Ledger | None = None,
     ) -> Tensor:
         """What the last block made, normed: what another head than the output layer reads. Shapes as in `hidden`."""
-        if ids.shape[1] > self.config.max_length:
-            raise UserError(
-                f"a sequence of {ids.shape[1]} tokens is longer than the model's {self.config.max_length}",
-                remedy="Cut the text, or train with a larger max_length",
-            )
-        if cache is not None and not self.config.causal:
-            raise UserError("an encoder sees all tokens at once and generates none", remedy="Use a causal model")
+        self._check_length(ids)
         positions, visible, columns = self._order(ids, segments, cache)
         x = self._embed(ids, positions)
         layout = self._layout(segments, cache, ledger)
@@ -259,6 +253,14 @@ class Transformer(nn.Module):
 
         return layout.parts(spans(layout.documents, scores.keys), config.causal, bias)
 
+    def _check_length(self, ids: Tensor) -> None:
+        """A `UserError` for rows [B, T] that have more tokens than the model has positions."""
+        if ids.shape[1] > self.config.max_length:
+            raise UserError(
+                f"a sequence of {ids.shape[1]} tokens is longer than the model's {self.config.max_length}",
+                remedy="Cut the text, or train with a larger max_length",
+            )
+
     def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
         """[B, T] -> [B, T, D], what the first block reads."""
         x = self.embed(ids).to(self.compute_dtype)
@@ -283,6 +285,8 @@ class Transformer(nn.Module):
 
         None instead of the second is plain causal, or that no layer looks at others.
         """
+        if cache is not None and not self.config.causal:
+            raise UserError("an encoder sees all tokens at once and generates none", remedy="Use a causal model")
         if cache is not None:
             positions = cache.open(torch.ones_like(ids, dtype=torch.bool) if segments is None else segments >= 0)
             if not self.config.attends:

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -11,13 +11,20 @@ from danlu.base.device_names import DeviceName
 from danlu.base.errors import UserError
 from danlu.base.progress import interactive, say
 
+if TYPE_CHECKING:
+    from danlu.model.adapters.switching import Adapters
+
+NONE = "none"
+
 
 @dataclass(frozen=True)
 class Chat:
     """Talk with a model; without a terminal, every line of standard input is answered by itself."""
 
     model: Annotated[Path, tyro.conf.Positional]
-    """A model directory with a chat template; an adapter's is merged into its base."""
+    """A model directory with a chat template; an adapter's is merged into its base, or stands beside it."""
+    adapters: tuple[Path, ...] = ()
+    """Adapters of the model to switch between while talking: /adapter NAME, by the names of their folders."""
     system: str = ""
     """A system message that opens the conversation."""
     temperature: float = 0.7
@@ -40,19 +47,25 @@ def run(recipe: Chat) -> None:
     from danlu.base.seed import derive
     from danlu.generate.engine import Engine
     from danlu.generate.sample import Sampling
+    from danlu.model.adapters.switching import Adapters
     from danlu.recipes.training import Machine, open_model
     from danlu.tokens.chat import check_template, render
 
     model, tokenizer = open_model(recipe.model, Machine(pick_device(recipe.device), "fp32"))
     check_template(tokenizer)
+    adapters = Adapters(model, _named(recipe.adapters)) if recipe.adapters else None
     engine = Engine(model, tokenizer.stop_ids)
     opening = [{"role": "system", "content": recipe.system}] if recipe.system else []
     turns, talking = list(opening), interactive()
     if talking:
-        say(f"{recipe.model}: type a message; /new starts over, Ctrl-D ends")
+        switches = "/adapter NAME switches, " if adapters else ""
+        say(f"{recipe.model}: type a message; /new starts over, {switches}Ctrl-D ends")
     while (line := _read(talking)) is not None:
         if line == "/new" or not talking:
             turns = list(opening)
+        if line.split()[:1] == ["/adapter"]:
+            _switch(adapters, line.removeprefix("/adapter").strip())
+            continue
         if not line or line == "/new":
             continue
         turns.append({"role": "user", "content": line})
@@ -70,6 +83,27 @@ def run(recipe: Chat) -> None:
             continue
         turns.append({"role": "assistant", "content": answer})
         print(answer, flush=True)
+
+
+def _named(paths: tuple[Path, ...]) -> dict[str, Path]:
+    """The folders by their names, which must differ."""
+    found = {path.resolve().name: path for path in paths}
+    if len(found) < len(paths) or NONE in found:
+        what = f"the folders' names must differ, and none be '{NONE}'"
+        raise UserError(what, where="recipe: adapters", remedy="Rename one")
+    return found
+
+
+def _switch(adapters: "Adapters | None", name: str) -> None:
+    """Have that adapter on, or none; without a name, say which there are."""
+    try:
+        if adapters is None:
+            raise UserError("there are no adapters to switch to", remedy="Give some with --adapters")
+        if name:
+            adapters.switch(None if name == NONE else name)
+        say(f"  adapters: {', '.join(adapters.names)}; now {adapters.active or NONE}")
+    except UserError as error:
+        say(str(error))
 
 
 def _read(talking: bool) -> str | None:

@@ -4,8 +4,13 @@
 
 W + s · B A is rounded once, and what that moves is measured: the logits of the merged model against those of the base
 with the adapter beside it.
+
+    danlu merge runs/kind --add runs/terse --weights 0.7 0.3 --out runs/both
+
+merges the weighted sum of several LoRA adapters of one base.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -39,8 +44,15 @@ class Merge:
     """The directory to write."""
     tolerance: float = TOLERANCE
     """The largest difference of a logit that is let pass; 1e-4 was measured for SmolLM2-135M in float32."""
+    add: tuple[Path, ...] = field(default=(), metadata=UNCHANGING)
+    """More LoRA adapters of the same base, whose effects are added."""
+    weights: tuple[float, ...] = ()
+    """What the effects are multiplied with, one number for each adapter; unset is 1."""
 
     def __post_init__(self) -> None:
+        if self.weights and len(self.weights) != 1 + len(self.add):
+            what = f"{1 + len(self.add)} adapters need as many weights, found {len(self.weights)}"
+            raise UserError(what, where="recipe: weights")
         if not self.tolerance >= 0:
             raise UserError(f"must not be negative, found {self.tolerance}", where="recipe: tolerance")
 
@@ -50,6 +62,7 @@ def sources(recipe: Merge) -> dict[str, Path]:
     from danlu.model.adapters.loading import base_of
 
     found = {"adapter": recipe.adapter, "base": base_of(recipe.adapter, recipe.base)}
+    found |= {f"adapter {number}": path for number, path in enumerate(recipe.add, 2)}
     if recipe.out.resolve() in [path.resolve() for path in found.values()]:
         raise UserError("is also read from", where=f"recipe: out {recipe.out}", remedy="Choose another --out")
     return found
@@ -58,11 +71,15 @@ def sources(recipe: Merge) -> dict[str, Path]:
 def run(recipe: Merge, *, fresh: bool = False) -> Artifact:
     """Write the merged model; nothing is written if it differs from the unmerged by more than the tolerance."""
     from danlu.base.files import existing
+    from danlu.model.adapters.loading import base_of
     from danlu.recipes.training import save_chat_model
 
     existing(recipe.adapter, remedy="Give what 'danlu sft --method lora' or peft wrote")
     inputs = sources(recipe)
-    made = merged(recipe.adapter, inputs["base"], recipe.tolerance)
+    for path in recipe.add:
+        if recipe.base is None and base_of(path).resolve() != inputs["base"].resolve():
+            raise UserError(f"its base is {base_of(path)}, and the first one's {inputs['base']}", where=path)
+    made = merged(recipe.adapter, inputs["base"], recipe.tolerance, recipe.add, recipe.weights)
     draft = artifact.begin(recipe.out, STAGE, recipe, inputs, fresh=fresh)
     save_chat_model(made.model, made.tokenizer, recipe.out)
     draft.metrics = made.metrics
@@ -77,14 +94,25 @@ class Merged(NamedTuple):
     metrics: dict[str, Any]
 
 
-def merged(adapter: Path, base: Path, tolerance: float = TOLERANCE) -> Merged:
-    """An adapter made one with its base; a `UserError` if a logit moves by more than the tolerance."""
-    from danlu.model.adapters.loading import open_adapter
+def merged(
+    adapter: Path, base: Path, tolerance: float = TOLERANCE, more: Sequence[Path] = (), weights: Sequence[float] = ()
+) -> Merged:
+    """An adapter, or a weighted sum of it and ``more``, made one with its base.
+
+    A `UserError` if a logit moves by more than the tolerance, or the adapter is of a kind that cannot be merged.
+    """
+    from danlu.model.adapters.combining import combined
+    from danlu.model.adapters.files import read_adapter
+    from danlu.model.adapters.loading import check_merges, open_saved
     from danlu.model.adapters.merging import MEASURED, largest_difference, logits_on_samples, merge
     from danlu.recipes.training import check_vocabulary, tokenizer_home
     from danlu.tokens.tokenizer import Tokenizer
 
-    model = open_adapter(adapter, base)
+    check_merges(adapter)
+    saved = read_adapter(adapter)
+    if more or weights:
+        saved = combined([saved, *map(read_adapter, more)], weights or [1.0] * (1 + len(more)))
+    model = open_saved(saved, base)
     home = adapter if (adapter / "tokenizer.json").is_file() else tokenizer_home(base)
     tokenizer = Tokenizer.load(home)
     check_vocabulary(model, tokenizer, home)

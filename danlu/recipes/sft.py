@@ -2,30 +2,28 @@
 
     danlu sft --model runs/smollm2 --chats chats.jsonl --method lora
 
-trains low-rank changes beside the frozen model, and leaves an adapter: a PEFT directory of a few megabytes.
+trains low-rank changes beside the frozen model, and leaves an adapter: a PEFT directory of a few megabytes. The other
+methods that leave one are adapter, prefix, prompt, ptuning and ia3.
 """
 
 import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from danlu.base import artifact
 from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError
 from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
+from danlu.model.adapters.method_settings import Bottleneck, Ia3, Prefix, Prompt, Ptuning
 from danlu.model.adapters.settings import Freeze, Lora
 from danlu.recipes.common import Training, share
+from danlu.recipes.methods import LEAVES_A_MODEL, RATES, Method, check_keys, method_settings, with_room, words
 from danlu.tokens.templates import Learn, TemplateName
 from danlu.train.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
 STAGE = "sft"
-Method = Literal["full", "freeze", "lora"]
-# Two thin matrices move their product less than as large a step moves the matrix itself. In 42 steps on a toy 4e-3 left
-# a loss of 3.31 with LoRA where 1e-3 left 4.10.
-RATES: dict[Method, float] = {"full": 1e-3, "freeze": 1e-3, "lora": 4e-3}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +38,23 @@ class Sft(Training):
     out: Path = field(default=Path("runs/sft"), metadata=UNCHANGING)
     """The directory to write."""
     method: Method = "full"
-    """full trains every weight and freeze some of them, and leave a model; lora trains low-rank changes and leaves an
-    adapter."""
+    """full trains every weight and freeze some of them, and leave a model; the others leave an adapter: lora (low-rank
+    changes), adapter (bottlenecks), prefix (keys and values before a document), prompt and ptuning (embeddings before
+    it), ia3 (scales)."""
     freeze: Freeze = Freeze()
     """With --method freeze: what learns."""
     lora: Lora = Lora()
     """With --method lora: what it trains."""
+    adapter: Bottleneck = Bottleneck()
+    """With --method adapter: where the bottlenecks stand, and how wide they are."""
+    prefix: Prefix = Prefix()
+    """With --method prefix: how long it is, and what it begins as."""
+    prompt: Prompt = Prompt()
+    """With --method prompt: how many virtual tokens, and what they begin as."""
+    ptuning: Ptuning = Ptuning()
+    """With --method ptuning: how many virtual tokens, and what makes them."""
+    ia3: Ia3 = Ia3()
+    """With --method ia3: the layers that are scaled."""
     most_per_source: int = 0
     """At most so many conversations of each file, folder or package, taken evenly; 0 takes all."""
     epochs: float = 3.0
@@ -68,7 +77,7 @@ class Sft(Training):
     bad_share: float = 0.01
     """The share of a file's records that may be unreadable; beyond it the run stops."""
     optimizer: OptimizerSettings = OptimizerSettings()
-    """How gradients become updates; unset, lr is 1e-3, and 4e-3 for lora, and weight_decay 0."""
+    """How gradients become updates; unset, lr is the method's, and weight_decay 0."""
     schedule: ScheduleSettings = ScheduleSettings(warmup=0.05, decay=0.95)
     """The learning rate over the run."""
     evaluations: int = 3
@@ -82,10 +91,7 @@ class Sft(Training):
             raise UserError("needs at least one file or package:NAME", where="recipe: chats")
         if self.epochs <= 0 or self.most_per_source < 0:
             raise UserError("needs epochs above 0, and most_per_source not negative")
-        for method, keys, default in (("lora", self.lora, Lora()), ("freeze", self.freeze, Freeze())):
-            if self.method != method and keys != default:
-                what = f"only --method {method} has such keys"
-                raise UserError(what, where=f"recipe: {method}", remedy=f"Give --method {method}")
+        check_keys(self)
         for key in ("held_out_share", "test_share"):
             share(getattr(self, key), key)
         if self.held_out_share + self.test_share >= 1:
@@ -128,7 +134,7 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     from danlu.tokens.tokenizer import Tokenizer
 
     config = read_config(recipe.model)
-    check_length(recipe.length, config)
+    check_length(recipe.length, with_room(recipe, config))
     own = Tokenizer.load(tokenizer_home(recipe.model))
     tokenizer = fitted(own, recipe.template, config.vocab_size, learned=recipe.method == "full")
     check_template(tokenizer)
@@ -145,7 +151,9 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     )
     model = load_model(recipe.model)
     check_vocabulary(model, tokenizer, recipe.model)
-    adapter = attach(model, recipe.lora, recipe.model, recipe.seed) if recipe.method == "lora" else None
+    adapter = None
+    if recipe.method not in LEAVES_A_MODEL:
+        adapter = attach(model, method_settings(recipe), recipe.model, recipe.seed, words(recipe, tokenizer))
     learning = freeze(model, recipe.freeze) if recipe.method == "freeze" else []
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)

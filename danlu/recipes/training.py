@@ -15,7 +15,7 @@ from danlu.base.seed import derive, seed_everything
 from danlu.generate.engine import Engine
 from danlu.generate.sample import Sampling
 from danlu.model.adapters.files import Adapter, save_adapter
-from danlu.model.adapters.loading import base_of
+from danlu.model.adapters.loading import base_of, merges, open_adapter
 from danlu.model.config import ModelConfig
 from danlu.model.heads import detach
 from danlu.model.hub import is_adapter, load_model, save_model
@@ -57,8 +57,12 @@ def prepare(draft: Draft, device: DeviceName, precision: Precision, seed: int) -
 
 
 def open_model(path: Path, machine: Machine) -> tuple[Transformer, Tokenizer]:
-    """A model directory, or an adapter's, and its tokenizer, which must agree."""
-    model, tokenizer = load_model(path), Tokenizer.load(tokenizer_home(path))
+    """A model directory, or an adapter's, and its tokenizer, which must agree.
+
+    To be used: an adapter that cannot be merged into its base stands beside it.
+    """
+    beside = is_adapter(path) and not merges(path)
+    model, tokenizer = open_adapter(path) if beside else load_model(path), Tokenizer.load(tokenizer_home(path))
     check_vocabulary(model, tokenizer, path)
     return model.to(machine.device), tokenizer
 

@@ -1,6 +1,7 @@
 """`danlu data inspect` and `danlu data convert`: what is shown is what training would see, and nothing is left behind."""
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,8 +105,8 @@ def test_pairs_are_measured_as_two_conversations(made: Path, tmp_path: Path) -> 
     assert found.shapes == {"preference pairs": 2}
 
 
+@pytest.mark.skipif(find_spec("chatterbot_corpus") is None, reason="chatterbot-corpus is not installed")
 def test_a_package(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("chatterbot_corpus", reason="chatterbot-corpus is not installed")
     (found,) = data.inspect(Inspect(("package:chatterbot",), samples=1))
     assert found.records == len(found.found) > 1000
     assert "sample: package:chatterbot, dialogue 1\n  user: " in capsys.readouterr().out

@@ -6,13 +6,15 @@ base that never had them. Hence an adapter that was trained after an extension l
 tables grow to the rows it carries. Whole tensors (``modules_to_save``) are read, and never written. Pickle is not read.
 
 Left out, and refused by name: what changes more than A, B and DoRA's lengths say (initialisations that change the base,
-and the like), and changes of the embeddings or the output layer by LoRA.
+and the like), and changes of the embeddings or the output layer by LoRA. The other kinds of adapter are read and
+written by the module of each (`danlu.model.adapters.kinds`); only LoRA carries rows of new tokens.
 """
 
 import json
 import os
 import re
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +27,10 @@ from torch import Tensor
 from danlu.base.artifact import find
 from danlu.base.errors import UserError
 from danlu.base.files import existing, remove, sync, write_text
+from danlu.model.adapters import kinds
+from danlu.model.adapters.common import LONE, Held
 from danlu.model.adapters.lora import adapted, add_lora, ends, hub_name, pattern_value, scale_of, short_names
+from danlu.model.adapters.method_settings import Other
 from danlu.model.adapters.rows import open_rows, tables_of
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import ADAPTER, DAMAGED, check_hash
@@ -50,7 +55,7 @@ INITS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")  # the othe
 class Adapter:
     """What was put into a model: its settings, the model's directory, and the first of the new rows it carries."""
 
-    settings: Lora
+    settings: Lora | Other
     base: Path
     first_row: int | None
     layers: tuple[str, ...]
@@ -74,6 +79,8 @@ class Saved:
     pairs: dict[str, Pair] = field(default_factory=dict)
     rows: dict[str, tuple[list[int], Tensor]] = field(default_factory=dict)
     whole: dict[str, Tensor] = field(default_factory=dict)
+    other: Held | None = None
+    """What is no LoRA, and then all the rest is empty."""
 
     @property
     def needed_rows(self) -> int:
@@ -82,8 +89,12 @@ class Saved:
         return max([ids, *(len(v) for n, v in self.whole.items() if n.removesuffix(".weight").endswith(TABLES))])
 
 
-def attach(model: Transformer, settings: Lora, base: Path, seed: int) -> Adapter:
-    """Freeze ``model``, which was read from ``base``, and put an adapter into it: LoRA, and the rows of new tokens."""
+def attach(model: Transformer, settings: Lora | Other, base: Path, seed: int, words: Sequence[int] = ()) -> Adapter:
+    """Freeze ``model``, which was read from ``base``, and put an adapter into it: LoRA, and the rows of new tokens, or
+    one of another kind. ``words`` are the ids of the text that virtual tokens begin as.
+    """
+    if not isinstance(settings, Lora):
+        return Adapter(settings, base, None, kinds.add(model, settings, seed, words))
     first = first_new_row(base, model.config.vocab_size)
     layers = add_lora(model, settings, seed)
     if first is not None and settings.new_rows:
@@ -93,6 +104,10 @@ def attach(model: Transformer, settings: Lora, base: Path, seed: int) -> Adapter
 
 def save_adapter(model: Transformer, adapter: Adapter, path: Path) -> None:
     """Write the adapter that is in ``model``; the tokenizer is written by who has it."""
+    if not isinstance(adapter.settings, Lora):
+        values = kinds.config(model, adapter.settings, adapter.layers, adapter.base)
+        write_files(path, kinds.tensors(model, adapter.settings), values)
+        return
     tensors: dict[str, Tensor] = {}
     for name, layer in adapted(model).items():
         tensors |= {f"{PREFIX}{name}{A}": layer.lora_A, f"{PREFIX}{name}{B}": layer.lora_B}
@@ -101,6 +116,20 @@ def save_adapter(model: Transformer, adapter: Adapter, path: Path) -> None:
     if adapter.first_row is not None:
         for name, table in tables_of(model).items():
             tensors[f"{PREFIX}{hub_name(model.config, name)}{ROWS}"] = table.weight[adapter.first_row :]
+    _write(tensors, path)
+    if adapter.first_row is not None:
+        note = {"old_vocab": adapter.first_row, "rows": model.config.vocab_size}
+        write_text(path / EXTENSION, _json(note | _original(adapter.base, path)))
+    write_text(path / CONFIG, _json(_config(model, adapter, adapter.settings)))
+
+
+def write_files(path: Path, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+    """Write an adapter of tensors without peft's beginning of their names, and its configuration."""
+    _write({(name if name == LONE else PREFIX + name): value for name, value in tensors.items()}, path)
+    write_text(path / CONFIG, _json(config))
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
     temporary = path / f".{WEIGHTS}.tmp"
     try:
@@ -111,14 +140,10 @@ def save_adapter(model: Transformer, adapter: Adapter, path: Path) -> None:
     except SafetensorError as error:
         remove(temporary)
         raise OSError(28, f"could not write the adapter ({error})", str(path / WEIGHTS)) from None
-    if adapter.first_row is not None:
-        note = {"old_vocab": adapter.first_row, "rows": model.config.vocab_size}
-        write_text(path / EXTENSION, _json(note | _original(adapter.base, path)))
-    write_text(path / CONFIG, _json(_config(model, adapter)))
 
 
-def _config(model: Transformer, adapter: Adapter) -> dict[str, Any]:
-    settings, indices = adapter.settings, None
+def _config(model: Transformer, adapter: Adapter, settings: Lora) -> dict[str, Any]:
+    indices = None
     if adapter.first_row is not None:
         ids = list(range(adapter.first_row, model.config.vocab_size))
         names = [hub_name(model.config, name).rpartition(".")[2] for name in tables_of(model)]
@@ -153,8 +178,12 @@ def read_adapter(path: Path) -> Saved:
     """The files of an adapter, checked for themselves; a `UserError` for what is damaged or not understood."""
     config = read_json(path / CONFIG)
     kind, init = config.get("peft_type"), config.get("init_lora_weights")
+    if str(kind) in kinds.KINDS:
+        found = {key.removeprefix(PREFIX): value for key, value in _tensors(path).items()}
+        return Saved(path, config, other=Held(path, config, found))
     if kind != "LORA":
-        raise UserError(f"adapters of type {kind} are not supported", where=path / CONFIG, remedy="Supported: LORA")
+        known = ", ".join(("LORA", *kinds.KINDS))
+        raise UserError(f"adapters of type {kind} are not supported", where=path / CONFIG, remedy=f"Supported: {known}")
     refused = [name for name in REFUSED if config.get(name)]
     refused += ["init_lora_weights"] if init not in INITS else []
     refused += ["bias"] if config.get("bias") not in (None, "none") else []

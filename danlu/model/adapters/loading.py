@@ -10,6 +10,8 @@ from danlu.base.artifact import find
 from danlu.base.errors import UserError
 from danlu.base.progress import say
 from danlu.model import families
+from danlu.model.adapters import kinds
+from danlu.model.adapters.common import GIVE, another
 from danlu.model.adapters.files import CONFIG, Saved, read_adapter, read_json
 from danlu.model.adapters.lora import LoraLinear, hub_name, linear_layers, put
 from danlu.model.adapters.rows import grow_rows, tables_of
@@ -17,8 +19,6 @@ from danlu.model.config import ModelConfig
 from danlu.model.hub import load_model, read_config
 from danlu.model.transformer import Transformer
 from danlu.tokens.extending.note import EXTENSION
-
-GIVE = "Give it with --base to 'danlu merge', or correct base_model_name_or_path in the adapter's configuration"
 
 
 def base_of(path: Path, base: Path | None = None) -> Path:
@@ -47,14 +47,40 @@ def open_adapter(path: Path, base: Path | None = None) -> Transformer:
 
     Without dropout: what is loaded is used, and training on begins with a new adapter.
     """
-    saved, place = read_adapter(path), base_of(path, base)
+    return open_saved(read_adapter(path), base_of(path, base))
+
+
+def open_saved(saved: Saved, place: Path) -> Transformer:
+    """`open_adapter` of files that were read, on the base at ``place``."""
     model = load_model(place)
-    _tell_if_another(path, place)
+    _tell_if_another(saved.path, place)
+    put_on(saved, model, place)
+    return model
+
+
+def put_on(saved: Saved, model: Transformer, place: Path) -> None:
+    """Give ``model``, read from ``place``, the adapter; nothing in it learns then."""
     with torch.no_grad():
+        if saved.other is not None:
+            kinds.place(saved.other, model)
         _put_rows(saved, model, place)
         _put_whole(saved, model, place)
         _put_layers(saved, model, place)
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
+
+
+def check_merges(path: Path) -> None:
+    """A `UserError` where the adapter is of a kind that cannot be merged into its base, with the reason."""
+    kinds.check_merges(read_json(path / CONFIG).get("peft_type"), path)
+
+
+def merges(path: Path) -> bool:
+    """Can the adapter be merged into its base?"""
+    try:
+        check_merges(path)
+    except UserError:
+        return False
+    return True
 
 
 def _tell_if_another(path: Path, place: Path) -> None:
@@ -69,12 +95,14 @@ def _tell_if_another(path: Path, place: Path) -> None:
 
 def adapter_config(path: Path) -> ModelConfig:
     """The shape of the model that an adapter makes of its base."""
-    config = read_config(base_of(path))
-    return dataclasses.replace(config, vocab_size=max(config.vocab_size, read_adapter(path).needed_rows))
+    config, saved = read_config(base_of(path)), read_adapter(path)
+    taken = kinds.virtual_tokens(saved.other) if saved.other is not None else 0
+    rows = max(config.vocab_size, saved.needed_rows)
+    return dataclasses.replace(config, vocab_size=rows, max_length=config.max_length - taken)
 
 
 def _another(saved: Saved, what: str) -> UserError:
-    return UserError(f"was made for another base: {what}", where=saved.path, remedy=GIVE)
+    return another(saved.path, what)
 
 
 def _put_layers(saved: Saved, model: Transformer, place: Path) -> None:

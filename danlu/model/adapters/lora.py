@@ -114,16 +114,15 @@ def ends(name: str, end: str) -> bool:
     return name == end or name.endswith(f".{end}")
 
 
-def chosen(names: Iterable[str], targets: tuple[str, ...]) -> list[str]:
-    """The layers that the targets name; a `UserError` for a target that names none."""
+def chosen(names: Iterable[str], targets: tuple[str, ...], where: str = "recipe: lora.targets") -> list[str]:
+    """The layers that the targets name; a `UserError` for a target that names none, ``where`` it was given."""
     names = list(names)
     if targets == (ALL_LINEAR,):
         return names
     for target in targets:
         if not any(ends(name, target) for name in names):
             known = {ALL_LINEAR, *(name.rpartition(".")[2] for name in names)}
-            raise UserError(f"no layer is called '{target}'", where="recipe: lora.targets",
-                            remedy=nearest(target, known))  # fmt: skip
+            raise UserError(f"no layer is called '{target}'", where=where, remedy=nearest(target, known))
     return [name for name in names if any(ends(name, target) for target in targets)]
 
 

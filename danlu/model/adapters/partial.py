@@ -25,6 +25,9 @@ def freeze(model: Transformer, settings: Freeze) -> list[str]:
         found.append((name, parameter.requires_grad))
     for wanted in settings.names:
         if not any(called(name, wanted) for name, _ in found):
+            if wanted == "bias":
+                what = "the model has no biases, which are all that BitFit trains"
+                raise UserError(what, where="recipe: freeze.names", remedy="Use --method ia3, or --freeze.names norm")
             parts = {part for name, _ in found for part in name.split(".") if not part.isdigit()}
             what = f"no parameter has '{wanted}' in its name"
             raise UserError(what, where="recipe: freeze.names", remedy=nearest(wanted, parts))

@@ -73,3 +73,8 @@ def test_of_a_model_of_transformers_names_alone(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match=r"the layers of a opt model are not known here\. Give 0, and names"):
         freeze(model, Freeze())
+
+
+def test_without_biases_bitfit_has_nothing_to_train(tiny: Tiny) -> None:
+    with pytest.raises(UserError, match=r"has no biases, which are all that BitFit trains. Use --method ia3"):
+        freeze(tiny(), Freeze(last_layers=0, names=("bias",)))
