@@ -151,9 +151,9 @@ def _history(given: Any, where: str) -> Chat:
     return [{"role": role, "content": text} for pair in given for role, text in zip(ROUND, pair, strict=True)]
 
 
-def messages(given: Any, where: str) -> Chat:
+def messages(listed: Any, where: str) -> Chat:
     """A list of turns in OpenAI's words or in ShareGPT's, checked one by one; a table holds them as JSON."""
-    values = parsed(given)
+    values = parsed(listed)
     if not isinstance(values, list) or not values:
         raise UserError("no turns", where=where, remedy="Give a non-empty list of messages")
     turns: Chat = []
@@ -168,7 +168,8 @@ def messages(given: Any, where: str) -> Chat:
         if ROLES[role] == CALL:
             called, content = calls(value.get(text_key) or "?", where, place), ""
         else:
-            called = calls(value.get("tool_calls"), where, place) if ROLES[role] == "assistant" else []
+            given = value.get("tool_calls") or value.get("function_call")  # the latter is OpenAI's older word
+            called = calls(given, where, place) if ROLES[role] == "assistant" else []
             content = _text(value.get(text_key), where, place, text_key, optional=bool(called))
         if ROLES[role] == CALL and turns and turns[-1]["role"] == "assistant":
             turns[-1].setdefault("tool_calls", []).extend(called)  # one answer: what it says, and what it calls

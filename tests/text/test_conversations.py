@@ -103,6 +103,13 @@ def test_calls_of_tools(record: dict[str, Any]) -> None:
     assert conversation(CALLED.record(), "x") == CALLED
 
 
+def test_openais_older_way_of_calling() -> None:
+    old = {"role": "assistant", "content": None, "function_call": {"name": "sum", "arguments": '{"a": 1, "b": [2]}'}}
+    turns = [USER, old, {"role": "function", "name": "sum", "content": "3"}, ANSWER]
+    found = conversation({"messages": turns, "tools": [TOOL]}, "x")
+    assert found == Conversation([*CALLED.turns[:2], {**CALLED.turns[2], "name": "sum"}, ANSWER], (TOOL,))
+
+
 def test_what_is_said_and_what_is_called_are_one_answer() -> None:
     turns = [
         {"from": "human", "value": "hi"},
