@@ -65,14 +65,14 @@ def groups(model: Path, count: int) -> list[list[tuple[list[int], list[int]]]]:
     """Steps of samples as ids and masks, none cut."""
     from real_documents import FACTORY, members
 
-    from danlu.text.records import chat
+    from danlu.text.conversations import conversation
     from danlu.tokens.chat import render
     from danlu.tokens.tokenizer import Tokenizer
 
     tokenizer, found = Tokenizer.load(model), list[tuple[list[int], list[int]]]()
     rows = next(json.loads(data) for name, data in members(FACTORY) if name.endswith("data/alpaca_en_demo.json"))
     for number, row in enumerate(rows):
-        item = render(tokenizer, chat(row, f"row {number}"))
+        item = render(tokenizer, conversation(row, f"row {number}").turns)
         if len(item) <= LENGTH and len(found) < count:
             found.append((item.ids, item.mask))
     return [found[start : start + GROUP] for start in range(0, len(found), GROUP)]

@@ -35,6 +35,7 @@ COMMANDS = {
     "data convert": ("danlu.recipes.data", "Convert", "convert", "conversations of one shape → of another"),
     "sft": ("danlu.recipes.sft", "Sft", "run", "a model and conversations → a chat model"),
     "merge": ("danlu.recipes.merge", "Merge", "run", "an adapter and its base → one model directory"),
+    "instruct": ("danlu.recipes.instruct", "Instruct", "run", "seed tasks and a model → instruction data"),
     "preferences": ("danlu.recipes.preferences", "SamplePreferences", "run", "a chat model → preference pairs"),
     "dpo": ("danlu.recipes.dpo", "Dpo", "run", "a chat model and preference pairs → a better one"),
     "eval": ("danlu.recipes.evaluation", "Evaluate", "run", "a model → numbers"),
