@@ -12,7 +12,7 @@ from torch import Tensor
 from danlu.base.errors import UserError
 from danlu.generate.engine import Engine
 from danlu.generate.sample import Sampling
-from danlu.model import compiling
+from danlu.model import attention, compiling
 from danlu.model.adapters import kinds
 from danlu.model.adapters.files import attach
 from danlu.model.adapters.method_settings import Other, Prefix, Prompt, Ptuning
@@ -94,6 +94,16 @@ def test_every_document_of_a_packed_row_has_its_own(tiny: Tiny, settings: Other,
             part = segments[row] == document
             alone = model(ids[row, part][None])[0]
             torch.testing.assert_close(together[row, part], alone, rtol=0, atol=3e-5)
+
+
+@pytest.mark.parametrize("window", [0, 5])
+def test_a_prefix_is_seen_from_every_block_of_queries(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, window: int) -> None:
+    """Also by a document that stands far from it in the row."""
+    model = with_adapter(tiny, Prefix(tokens=3), window=window)
+    ids, segments = packed([[7, 3, 11], [20], [1, 1, 2]], 24)
+    wanted = model(ids, segments)
+    monkeypatch.setattr(attention, "BLOCK", 4)
+    torch.testing.assert_close(model(ids, segments), wanted, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("settings", LEARNED, ids=name)
