@@ -76,13 +76,17 @@ def back(model: Transformer) -> None:
     model.__class__ = Transformer
 
 
-def shorten(model: Transformer, tokens: int) -> None:
-    """Take ``tokens`` of the model's positions for virtual ones (or give them back, below 0); a `UserError` if none are
-    left, or the model is not native.
-    """
+def native(model: Transformer) -> None:
+    """A `UserError` for a model whose layers are not known here."""
     if isinstance(model, Foreign):
         what = f"a {model.config.model_type} model is not native, and takes no virtual tokens here"
         raise UserError(what, remedy="Use a native family, or --method full or freeze")
+
+
+def shorten(model: Transformer, tokens: int) -> None:
+    """Take ``tokens`` of the model's positions for virtual ones, or give them back, below 0; a `UserError` if none are
+    left.
+    """
     left = model.config.max_length - tokens
     if left < 2:
         what = f"{tokens} virtual tokens leave no room in a model of {model.config.max_length}"

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from danlu.base.errors import UserError
 from danlu.base.seed import derive
-from danlu.model.adapters.common import LONE, Held, another, back, first_ids, initialise, shorten
+from danlu.model.adapters.common import LONE, Held, another, back, first_ids, initialise, native, shorten
 from danlu.model.adapters.method_settings import Prefix
 from danlu.model.cache import Cache
 from danlu.model.config import ModelConfig
@@ -116,7 +116,8 @@ class Prefixed(Transformer):
 
 
 def check(model: Transformer) -> None:
-    """A `UserError` for a model that has other layers than of attention."""
+    """A `UserError` for a model that has other layers than of attention, or is not native."""
+    native(model)
     if model.config.state_space is not None:
         raise UserError("a Mamba-2 layer has no keys and values that a prefix could stand before",
                         remedy="Use --method prompt")  # fmt: skip

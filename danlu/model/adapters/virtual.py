@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu.base.errors import UserError
-from danlu.model.adapters.common import LONE, Held, another, back, shorten
+from danlu.model.adapters.common import LONE, Held, another, back, native, shorten
 from danlu.model.cache import Cache
 from danlu.model.moe import Ledger
 from danlu.model.transformer import Transformer
@@ -126,6 +126,7 @@ class Prompted(Transformer):
 
 def give(model: Transformer, maker: nn.Module, tokens: int) -> None:
     """Let ``model`` read ``tokens`` virtual tokens, which ``maker`` makes, before every document from now on."""
+    native(model)
     if any(model.config.has_values(layer) for layer in range(model.config.layers)):
         what = "the model has a second embedding of tokens in its values, which virtual tokens have not"
         raise UserError(what, remedy="Use --method prefix")

@@ -1,12 +1,16 @@
 """A prefix and virtual tokens: what a text would have done in their place, in packed rows, a token at a time, recomputed."""
 
 import copy
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from conftest import Tiny
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from danlu.base.errors import UserError
@@ -14,10 +18,12 @@ from danlu.generate.engine import Engine
 from danlu.generate.sample import Sampling
 from danlu.model import attention, compiling
 from danlu.model.adapters import kinds
-from danlu.model.adapters.files import attach
+from danlu.model.adapters.files import CONFIG, WEIGHTS, attach, save_adapter
+from danlu.model.adapters.loading import open_adapter
 from danlu.model.adapters.method_settings import Other, Prefix, Prompt, Ptuning
 from danlu.model.adapters.virtual import widened
 from danlu.model.cache import Cache
+from danlu.model.hub import load_model, save_model
 from danlu.model.kinds import Experts, StateSpace
 from danlu.model.moe import Ledger
 from danlu.model.transformer import Transformer
@@ -290,3 +296,46 @@ def test_first_values_come_from_the_seed_and_the_start(tiny: Tiny) -> None:
     found = first(Prompt(tokens=4))
     assert all(bool((table == row).all(dim=1).any()) for row in found)
     assert float(first(Prompt(tokens=50, init="random")).std()) == pytest.approx(float(table.detach().std()), rel=0.1)
+
+
+Change = Callable[[dict[str, Any], dict[str, Tensor]], Any]
+FAULTS: dict[str, tuple[Change, str]] = {
+    "no count": (lambda c, t: c.pop("num_virtual_tokens"), "needs a number 'num_virtual_tokens', found None"),
+    "another count": (
+        lambda c, t: c.update(num_virtual_tokens=4),
+        "must hold one tensor, prompt_embeddings, of 4 rows",
+    ),
+    "no tensor": (lambda c, t: t.clear(), "must hold one tensor, prompt_embeddings, of 3 rows"),
+    "two": (lambda c, t: t.update(more=torch.ones(2)), "must hold one tensor"),
+    "a translator": (lambda c, t: c.update(num_transformer_submodules=2), "writes one sequence from another"),
+    "too narrow": (
+        lambda c, t: t.update(prompt_embeddings=torch.ones(3, 31)),
+        "was made for another base: its .* 31 numb",
+    ),
+}
+
+
+@pytest.mark.parametrize("settings", LEARNED, ids=name)
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_not_understood_is_refused(tiny: Tiny, tmp_path: Path, fault: str, settings: Other) -> None:
+    save_model(tiny(), tmp_path / "base", {})
+    model = tiny()
+    save_adapter(model, attach(model, settings, tmp_path / "base", 0), tmp_path)
+    config, tensors = json.loads((tmp_path / CONFIG).read_text()), load_file(tmp_path / WEIGHTS)
+    change, said = FAULTS[fault]
+    change(config, tensors)
+    (tmp_path / CONFIG).write_text(json.dumps(config))
+    save_file(tensors, tmp_path / WEIGHTS)
+    with pytest.raises(UserError, match=said):
+        open_adapter(tmp_path)
+
+
+@pytest.mark.parametrize("settings", LEARNED, ids=name)
+def test_a_model_of_transformers_takes_none(tmp_path: Path, settings: Other) -> None:
+    shape = {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 48}
+    config = transformers.OPTConfig(**shape, max_position_embeddings=64, word_embed_proj_dim=32)
+    transformers.OPTForCausalLM(config).save_pretrained(tmp_path)
+    with pytest.raises(
+        UserError, match=r"a opt model is not native, and takes no virtual tokens here. Use a native fam"
+    ):
+        attach(load_model(tmp_path), settings, tmp_path, 0)
