@@ -114,6 +114,7 @@ def test_a_malformed_reply_is_named(server: Server, content: bytes) -> None:
         (401, "HTTP 401: no. Name the environment variable with the key: --connection.key-env"),
         (403, "HTTP 403: no. The key may not use this model"),
         (404, "HTTP 404: no. Check --model .it mostly ends in /v1. and --model-name"),
+        (302, "HTTP 302: no. Check --model"),
         (307, "HTTP 307: no. Check --model"),
     ],
 )

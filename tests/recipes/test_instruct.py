@@ -225,6 +225,10 @@ def test_evol_instruct_grows_tasks_and_eliminates(server: Server, tmp_path: Path
             assert record["operations"][:-1] == parent["operations"]
             if record["operations"][-1] != "breadth":
                 assert record["instruction"].startswith(parent["instruction"])
+    passes = [(record["id"].split("-")[1], record["parent"]) for record in kept]
+    again = [record for record, place in zip(kept, passes, strict=True) if passes.count(place) > 1]
+    assert again  # a task that was joined and not replaced was evolved once more in the same pass
+    assert any(record["operations"][-1] == "breadth" for record in again)
     assert {record["operations"][-1] for record in kept} == {
         "constraints",
         "deepen",
