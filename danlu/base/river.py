@@ -38,7 +38,7 @@ RIVER = (
     ),
     Room(
         "model",
-        8600,
+        9200,
         "ids → hidden → logits",
         "the transformer and its switches, caches, Hugging Face directories",
     ),

@@ -80,11 +80,9 @@ class Foreign(Transformer):
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
-        """Unknown: adapters and growing need to know every layer."""
-        what = (
-            f"the layers of a {self.config.model_type} model are not known here, so only all of its weights can learn"
-        )
-        raise UserError(what, remedy="Train without LoRA, or use a native family")
+        """Unknown: what stands between them, and growing, needs to know every block."""
+        what = f"the blocks of a {self.config.model_type} model are not known here"
+        raise UserError(what, remedy="Train all of its weights, or LoRA, or use a native family")
 
     def compile_blocks(self) -> None:
         """Refused: nothing is known of the blocks."""

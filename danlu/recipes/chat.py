@@ -10,6 +10,7 @@ import tyro
 from danlu.base.device_names import DeviceName
 from danlu.base.errors import UserError
 from danlu.base.progress import interactive, say
+from danlu.model.adapters.quantization import Quantize
 
 if TYPE_CHECKING:
     from danlu.model.adapters.switching import Adapters
@@ -37,6 +38,8 @@ class Chat:
     """The longest answer, in tokens."""
     seed: int = 0
     """Of sampling."""
+    quantize: Quantize = "none"
+    """nf4 keeps the linear layers in four bits; beside them, unmerged, an adapter as QLoRA trained it."""
     device: DeviceName = "auto"
     """auto, cpu, cuda or mps."""
 
@@ -51,7 +54,7 @@ def run(recipe: Chat) -> None:
     from danlu.recipes.training import Machine, open_model
     from danlu.tokens.chat import check_template, render
 
-    model, tokenizer = open_model(recipe.model, Machine(pick_device(recipe.device), "fp32"))
+    model, tokenizer = open_model(recipe.model, Machine(pick_device(recipe.device), "fp32"), recipe.quantize)
     check_template(tokenizer)
     adapters = Adapters(model, _named(recipe.adapters)) if recipe.adapters else None
     engine = Engine(model, tokenizer.stop_ids)

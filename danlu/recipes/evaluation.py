@@ -16,6 +16,7 @@ from danlu.base.errors import UserError
 from danlu.base.files import write_text
 from danlu.base.progress import say
 from danlu.base.recipe import UNCHANGING
+from danlu.model.adapters.quantization import Quantize
 
 if TYPE_CHECKING:
     from danlu.model.transformer import Transformer
@@ -57,6 +58,8 @@ class Evaluate:
     """An answer that has not stopped by then counts as one that does not stop."""
     small_talk: tuple[str, ...] = SMALL_TALK
     """Questions whose answers are shown, and must be in their own language."""
+    quantize: Quantize = "none"
+    """nf4 measures it with its linear layers in four bits; an adapter beside such a base, as QLoRA trained it."""
     device: DeviceName = "auto"
     """auto, cpu, cuda or mps."""
     precision: Precision = "auto"
@@ -83,7 +86,7 @@ def run(recipe: Evaluate, *, fresh: bool = False) -> Artifact:
 
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)
-    model, tokenizer = open_model(recipe.model, machine)
+    model, tokenizer = open_model(recipe.model, machine, recipe.quantize)
     results: dict[str, Any] = {}
     squeeze = Squeeze(recipe.text) if recipe.text is not None and recipe.xz else None
     if recipe.chats is not None:

@@ -5,19 +5,21 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from danlu.base.errors import UserError
 from danlu.model.adapters.method_settings import Prefix, Prompt, Ptuning
+from danlu.model.adapters.quantization import Quantization
 
 if TYPE_CHECKING:
     from danlu.model.config import ModelConfig
     from danlu.recipes.sft import Sft
     from danlu.tokens.tokenizer import Tokenizer
 
-Method = Literal["full", "freeze", "lora", "adapter", "prefix", "prompt", "ptuning", "ia3"]
+Method = Literal["full", "freeze", "lora", "qlora", "adapter", "prefix", "prompt", "ptuning", "ia3"]
 # Two thin matrices move their product less than as large a step moves the matrix itself. In 42 steps on a toy 4e-3 left
 # a loss of 3.31 with LoRA where 1e-3 left 4.10.
 RATES: dict[Method, float] = {
     "full": 1e-3,
     "freeze": 1e-3,
     "lora": 4e-3,
+    "qlora": 4e-3,
     "adapter": 1e-3,
     "prefix": 1e-2,
     "prompt": 1e-1,
@@ -25,20 +27,29 @@ RATES: dict[Method, float] = {
     "ia3": 1e-2,
 }
 LEAVES_A_MODEL = ("full", "freeze")  # the others leave an adapter
+READS = {"lora": ("lora", "qlora"), "quantization": ("qlora",)}  # key → methods; the others' keys are called as they
 
 
 def check_keys(recipe: "Sft") -> None:
     """A `UserError` for settings of a method that is not the recipe's."""
-    for method in get_args(Method):
-        keys = getattr(recipe, method, None)
-        if method != recipe.method and keys is not None and keys != type(keys)():
-            what = f"only --method {method} has such keys"
-            raise UserError(what, where=f"recipe: {method}", remedy=f"Give --method {method}")
+    for key in (*get_args(Method), "quantization"):
+        keys, methods = getattr(recipe, key, None), READS.get(key, (key,))
+        if recipe.method not in methods and keys is not None and keys != type(keys)():
+            what = f"only --method {' or '.join(methods)} has such keys"
+            raise UserError(what, where=f"recipe: {key}", remedy=f"Give --method {methods[0]}")
+    if recipe.method == "lora" and recipe.lora.init == "loftq":
+        what = "loftq begins with what rounding the model loses, and lora rounds nothing"
+        raise UserError(what, where="recipe: lora.init", remedy="Give --method qlora")
 
 
 def method_settings(recipe: "Sft") -> Any:
     """The settings of the recipe's method; None for full."""
-    return getattr(recipe, recipe.method, None)
+    return recipe.lora if recipe.method == "qlora" else getattr(recipe, recipe.method, None)
+
+
+def rounding(recipe: "Sft") -> Quantization | None:
+    """How the model is put into four bits, if it is."""
+    return recipe.quantization if recipe.method == "qlora" else None
 
 
 def with_room(recipe: "Sft", config: "ModelConfig") -> "ModelConfig":

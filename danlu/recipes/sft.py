@@ -17,9 +17,10 @@ from danlu.base.errors import UserError
 from danlu.base.progress import count, say
 from danlu.base.recipe import UNCHANGING
 from danlu.model.adapters.method_settings import Bottleneck, Ia3, Prefix, Prompt, Ptuning
+from danlu.model.adapters.quantization import Quantization
 from danlu.model.adapters.settings import Freeze, Lora
 from danlu.recipes.common import Training, share
-from danlu.recipes.methods import LEAVES_A_MODEL, RATES, Method, check_keys, method_settings, with_room, words
+from danlu.recipes.methods import LEAVES_A_MODEL, RATES, Method, check_keys, method_settings, rounding, with_room, words
 from danlu.tokens.templates import Learn, TemplateName
 from danlu.train.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
@@ -39,12 +40,14 @@ class Sft(Training):
     """The directory to write."""
     method: Method = "full"
     """full trains every weight and freeze some of them, and leave a model; the others leave an adapter: lora (low-rank
-    changes), adapter (bottlenecks), prefix (keys and values before a document), prompt and ptuning (embeddings before
-    it), ia3 (scales)."""
+    changes), qlora (the same, beside a model in four bits), adapter (bottlenecks), prefix (keys and values before a
+    document), prompt and ptuning (embeddings before it), ia3 (scales)."""
     freeze: Freeze = Freeze()
     """With --method freeze: what learns."""
     lora: Lora = Lora()
-    """With --method lora: what it trains."""
+    """With --method lora or qlora: what it trains."""
+    quantization: Quantization = Quantization()
+    """With --method qlora: how the model is kept."""
     adapter: Bottleneck = Bottleneck()
     """With --method adapter: where the bottlenecks stand, and how wide they are."""
     prefix: Prefix = Prefix()
@@ -153,7 +156,8 @@ def run(recipe: Sft, *, fresh: bool = False) -> Artifact:
     check_vocabulary(model, tokenizer, recipe.model)
     adapter = None
     if recipe.method not in LEAVES_A_MODEL:
-        adapter = attach(model, method_settings(recipe), recipe.model, recipe.seed, words(recipe, tokenizer))
+        how = (words(recipe, tokenizer), rounding(recipe))
+        adapter = attach(model, method_settings(recipe), recipe.model, recipe.seed, *how)
     learning = freeze(model, recipe.freeze) if recipe.method == "freeze" else []
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     machine = prepare(draft, recipe.device, recipe.precision, recipe.seed)

@@ -15,7 +15,9 @@ from danlu.base.seed import derive, seed_everything
 from danlu.generate.engine import Engine
 from danlu.generate.sample import Sampling
 from danlu.model.adapters.files import Adapter, save_adapter
-from danlu.model.adapters.loading import base_of, merges, open_adapter
+from danlu.model.adapters.loading import base_of, merges, open_adapter, open_rounded
+from danlu.model.adapters.lora import rate_ratios
+from danlu.model.adapters.quantization import Quantize
 from danlu.model.config import ModelConfig
 from danlu.model.heads import detach
 from danlu.model.hub import is_adapter, load_model, save_model
@@ -56,13 +58,16 @@ def prepare(draft: Draft, device: DeviceName, precision: Precision, seed: int) -
     return Machine(place, format_)
 
 
-def open_model(path: Path, machine: Machine) -> tuple[Transformer, Tokenizer]:
-    """A model directory, or an adapter's, and its tokenizer, which must agree.
+def open_model(path: Path, machine: Machine, quantize: Quantize = "none") -> tuple[Transformer, Tokenizer]:
+    """A model directory, or an adapter's, and its tokenizer, which must agree; in four bits if that is asked for.
 
-    To be used: an adapter that cannot be merged into its base stands beside it.
+    To be used: an adapter that cannot be merged into its base stands beside it, and so does any in four bits.
     """
-    beside = is_adapter(path) and not merges(path)
-    model, tokenizer = open_adapter(path) if beside else load_model(path), Tokenizer.load(tokenizer_home(path))
+    if quantize != "none":
+        model = open_rounded(path)
+    else:
+        model = open_adapter(path) if is_adapter(path) and not merges(path) else load_model(path)
+    tokenizer = Tokenizer.load(tokenizer_home(path))
     check_vocabulary(model, tokenizer, path)
     return model.to(machine.device), tokenizer
 
@@ -99,6 +104,7 @@ def held_out_loss(
     """The loss of held-out answers, noted in the draft's metrics under ``name`` each time."""
     objective = NextToken()
 
+    @torch.no_grad()
     def measure(model: Transformer) -> list[dict[str, object]]:
         if not items:
             return []
@@ -145,7 +151,8 @@ def train(
     ]
     peak = draft.decide("peak_flops", lambda: f"{peak_flops(machine.device, machine.precision):.4g}")
     checkpoints = Checkpoints(draft.path / ".checkpoints")
-    loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage)
+    loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage,
+                ratios=rate_ratios(model))  # fmt: skip
     loop.skipped, loop.peak = draft.path / "skipped", float(peak)
     totals = loop.run()
     if at_end is not None:

@@ -10,7 +10,7 @@ Ctrl-C and SIGTERM end it after the step in hand, with a checkpoint (`danlu.trai
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,8 @@ from danlu.train.unfreezing import NewRows, learner, phase_at
 class Loop:
     """Train ``model`` on ``source`` for as long as ``settings`` say.
 
-    ``skipped`` is the folder for batches whose step was skipped, ``peak`` the machine's operations a second at best.
+    ``skipped`` is the folder for batches whose step was skipped, ``peak`` the machine's operations a second at best,
+    ``ratios`` the multiples of the learning rate at which some parameters learn, by name.
     """
 
     model: Transformer
@@ -58,6 +59,7 @@ class Loop:
     totals: Totals = field(default_factory=Totals)
     skipped: Path | None = None
     peak: float = 0.0
+    ratios: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.device = self.model.embed.weight.device
@@ -84,7 +86,9 @@ class Loop:
         self.first, self.phase = first, phase
         self.learner = learner(self.model, phase) if self.settings.phases else self.model
         offload = self.settings.offload in ("optimizer", "both")
-        self.optimizer = Optimizer(self.learner, self.settings.optimizer, self.model.compute_dtype, offload)
+        self.optimizer = Optimizer(
+            self.learner, self.settings.optimizer, self.model.compute_dtype, offload, self.ratios
+        )
         self.guard = Guard(self.settings.guard)
         if self.updates is not None:
             self.updates.remove()

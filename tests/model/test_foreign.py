@@ -206,11 +206,10 @@ def test_what_it_cannot_do_is_one_sentence(tmp_path: Path, monkeypatch: pytest.M
     model = load_model(tmp_path)
     with pytest.raises(UserError, match="a sequence of 65 tokens is longer than the model's 64"):
         model(torch.ones(1, 65, dtype=torch.long))
-    from danlu.model.adapters.lora import add_lora
-    from danlu.model.adapters.settings import Lora
-
-    with pytest.raises(UserError, match=r"the layers of a opt model are not known here.*Train without LoRA"):
-        add_lora(model, Lora(), 0)
+    with pytest.raises(
+        UserError, match=r"the blocks of a opt model are not known here.*Train all of its weights, or LoRA"
+    ):
+        _ = model.blocks
     values = json.loads((tmp_path / "config.json").read_text())
 
     def changed(**other: Any) -> None:

@@ -147,7 +147,7 @@ def test_a_part_of_the_weights_learns(
     [
         ({"lora": Lora(rank=4096)}, "rank 4096 is more than model.layers.0"),
         ({"lora": Lora(targets=("query",))}, "no layer is called 'query'"),
-        ({"method": "full"}, "only --method lora has such keys"),
+        ({"method": "full"}, "only --method lora or qlora has such keys"),
         ({"lora": Lora(), "freeze": Freeze(names=("norm",))}, "only --method freeze has such keys"),
         ({"method": "freeze", "lora": Lora(), "freeze": Freeze(last_layers=9)}, "at most the model's 1, found 9"),
     ],

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from danlu.base.errors import UserError
 from danlu.base.recipe import from_dict
 from danlu.model.adapters.common import Held, another, initialise
-from danlu.model.adapters.lora import put
+from danlu.model.adapters.layers import put
 from danlu.model.adapters.method_settings import Bottleneck, Placement
 from danlu.model.linear import Linear
 from danlu.model.transformer import Transformer

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from danlu.base.errors import UserError
-from danlu.model.adapters.files import CONFIG, Pair, Saved, read_adapter, write_files
+from danlu.model.adapters.files import CONFIG, Saved, read_adapter, write_files
 from danlu.model.adapters.loading import base_of
+from danlu.model.adapters.pairs import Pair
 
 
 def combine(adapters: Sequence[Path], weights: Sequence[float], out: Path) -> None:

@@ -5,7 +5,11 @@ that peft gives to ``trainable_token_indices``: the rows themselves, not a diffe
 base that never had them. Hence an adapter that was trained after an extension loads on the model from before it: the
 tables grow to the rows it carries. Whole tensors (``modules_to_save``) are read, and never written. Pickle is not read.
 
-Left out, and refused by name: what changes more than A, B and DoRA's lengths say (initialisations that change the base,
+Where A and B began as a part of the base, what is written is the difference that training made, of twice the rank; so
+every adapter here is one of the base that people have. What a base in four bits needs beside that, peft's files have no
+place for (`danlu.model.adapters.quantized_base`).
+
+Left out, and refused by name: what changes more than A, B and DoRA's lengths say (peft's adapters of a changed base,
 and the like), and changes of the embeddings or the output layer by LoRA. The other kinds of adapter are read and
 written by the module of each (`danlu.model.adapters.kinds`); only LoRA carries rows of new tokens.
 """
@@ -13,39 +17,54 @@ written by the module of each (`danlu.model.adapters.kinds`); only LoRA carries 
 import json
 import os
 import re
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from danlu.base.artifact import find
 from danlu.base.errors import UserError
 from danlu.base.files import existing, remove, sync, write_text
+from danlu.model import families
 from danlu.model.adapters import kinds
 from danlu.model.adapters.common import LONE, Held
-from danlu.model.adapters.lora import adapted, add_lora, ends, hub_name, pattern_value, scale_of, short_names
+from danlu.model.adapters.lora import (
+    Starts,
+    add_lora,
+    changed_slots,
+    ends,
+    hub_name,
+    pair_of,
+    pattern_value,
+    scale_of,
+    short_names,
+    since,
+)
 from danlu.model.adapters.method_settings import Other
+from danlu.model.adapters.pairs import A, B, Pair, read_json, read_tensors
+from danlu.model.adapters.quantization import Quantization
+from danlu.model.adapters.quantized_base import Rounding, tell, write_rounding
 from danlu.model.adapters.rows import open_rows, tables_of
 from danlu.model.adapters.settings import Lora
-from danlu.model.hub import ADAPTER, DAMAGED, check_hash
+from danlu.model.families import gpt2
+from danlu.model.foreign import Foreign
+from danlu.model.hub import ADAPTER, DAMAGED
 from danlu.model.transformer import Transformer
 from danlu.tokens.extending.note import EXTENSION, first_new_row
 
 CONFIG, WEIGHTS = ADAPTER, "adapter_model.safetensors"
-PREFIX, A, B, ROWS = "base_model.model.", ".lora_A.weight", ".lora_B.weight", ".token_adapter.trainable_tokens_delta"
+PREFIX, ROWS = "base_model.model.", ".token_adapter.trainable_tokens_delta"
 LENGTHS = ".lora_magnitude_vector"
 TABLES = ("embed_tokens", "lm_head")
 # After a resize peft writes each table three times: under its own name, and under those of its wrapper's parts
 TWICE = r"\.(modules_to_save|original_module)\."
 # Keys of peft's configuration that change what A and B mean, or name tensors of another kind (peft 0.21, LoraConfig)
 REFUSED = (
-    "fan_in_fan_out", "lora_bias", "layer_replication", "use_qalora", "alora_invocation_tokens",
+    "lora_bias", "layer_replication", "use_qalora", "alora_invocation_tokens",
     "target_parameters", "arrow_config", "use_bdlora", "kasa_config", "monteclora_config", "velora_config",
 )  # fmt: skip
 INITS = (None, True, False, "gaussian", "orthogonal", "eva", "mica")  # the others change the base as well
@@ -59,15 +78,8 @@ class Adapter:
     base: Path
     first_row: int | None
     layers: tuple[str, ...]
-
-
-class Pair(NamedTuple):
-    """A [r, I], B [O, r], what their product is scaled with, and DoRA's lengths [O]."""
-
-    a: Tensor
-    b: Tensor
-    scale: float
-    lengths: Tensor | None
+    starts: Starts = Starts()
+    quantization: Quantization | None = None
 
 
 @dataclass
@@ -89,17 +101,30 @@ class Saved:
         return max([ids, *(len(v) for n, v in self.whole.items() if n.removesuffix(".weight").endswith(TABLES))])
 
 
-def attach(model: Transformer, settings: Lora | Other, base: Path, seed: int, words: Sequence[int] = ()) -> Adapter:
+def attach(
+    model: Transformer,
+    settings: Lora | Other,
+    base: Path,
+    seed: int,
+    words: Sequence[int] = (),
+    quantization: Quantization | None = None,
+) -> Adapter:
     """Freeze ``model``, which was read from ``base``, and put an adapter into it: LoRA, and the rows of new tokens, or
-    one of another kind. ``words`` are the ids of the text that virtual tokens begin as.
+    one of another kind. ``words`` are the ids of the text that virtual tokens begin as. With ``quantization`` the base
+    is put into four bits before LoRA: QLoRA.
     """
     if not isinstance(settings, Lora):
         return Adapter(settings, base, None, kinds.add(model, settings, seed, words))
     first = first_new_row(base, model.config.vocab_size)
-    layers = add_lora(model, settings, seed)
+    if first is not None and isinstance(model, Foreign):
+        what = f"the new rows of a {model.config.model_type} model cannot be carried by an adapter"
+        raise UserError(what, where=base, remedy="Train all weights")
+    starts = add_lora(model, settings, seed, quantization)
+    if quantization is not None:
+        tell(model)
     if first is not None and settings.new_rows:
         open_rows(model, first)
-    return Adapter(settings, base, first, tuple(layers))
+    return Adapter(settings, base, first, tuple(starts.scales), starts, quantization)
 
 
 def save_adapter(model: Transformer, adapter: Adapter, path: Path) -> None:
@@ -107,12 +132,16 @@ def save_adapter(model: Transformer, adapter: Adapter, path: Path) -> None:
     if not isinstance(adapter.settings, Lora):
         values = kinds.config(model, adapter.settings, adapter.layers, adapter.base)
         write_files(path, kinds.tensors(model, adapter.settings), values)
+        write_rounding(path, None)
         return
     tensors: dict[str, Tensor] = {}
-    for name, layer in adapted(model).items():
-        tensors |= {f"{PREFIX}{name}{A}": layer.lora_A, f"{PREFIX}{name}{B}": layer.lora_B}
-        if layer.lora_magnitude_vector is not None:
-            tensors[f"{PREFIX}{name}{LENGTHS}"] = layer.lora_magnitude_vector
+    for name, slot in changed_slots(model).items():
+        pair = pair_of(slot)
+        if began := adapter.starts.pairs.get(name):
+            pair = since(pair, *began)
+        tensors |= {f"{PREFIX}{name}{A}": pair.a, f"{PREFIX}{name}{B}": pair.b}
+        if pair.lengths is not None:
+            tensors[f"{PREFIX}{name}{LENGTHS}"] = pair.lengths
     if adapter.first_row is not None:
         for name, table in tables_of(model).items():
             tensors[f"{PREFIX}{hub_name(model.config, name)}{ROWS}"] = table.weight[adapter.first_row :]
@@ -120,6 +149,8 @@ def save_adapter(model: Transformer, adapter: Adapter, path: Path) -> None:
     if adapter.first_row is not None:
         note = {"old_vocab": adapter.first_row, "rows": model.config.vocab_size}
         write_text(path / EXTENSION, _json(note | _original(adapter.base, path)))
+    starts, how = adapter.starts, adapter.quantization
+    write_rounding(path, None if how is None else Rounding(how, bool(starts.pairs), starts.taken))
     write_text(path / CONFIG, _json(_config(model, adapter, adapter.settings)))
 
 
@@ -148,23 +179,32 @@ def _config(model: Transformer, adapter: Adapter, settings: Lora) -> dict[str, A
         ids = list(range(adapter.first_row, model.config.vocab_size))
         names = [hub_name(model.config, name).rpartition(".")[2] for name in tables_of(model)]
         indices = ids if model.config.tied else dict.fromkeys(names, ids)
+    twice = 2 if adapter.starts.pairs else 1  # ranks, and so alphas: s stays as it was
+    more = twice**0.5 if settings.rslora else twice
+    exact = adapter.layers if settings.layers else short_names(adapter.layers, settings.targets)
     return {
         "peft_type": "LORA",
-        "task_type": "CAUSAL_LM",
+        "task_type": "CAUSAL_LM" if model.config.causal else None,
         "base_model_name_or_path": str(adapter.base),
-        "r": settings.rank,
-        "lora_alpha": int(settings.alpha) if settings.alpha % 1 == 0 else settings.alpha,
+        "r": settings.rank * twice,
+        "lora_alpha": _whole(settings.alpha * more),
+        "rank_pattern": {name: rank * twice for name, rank in settings.rank_pattern.items()},
+        "alpha_pattern": {name: _whole(alpha * more) for name, alpha in settings.alpha_pattern.items()},
         "lora_dropout": settings.dropout,
         "use_rslora": settings.rslora,
         "use_dora": settings.dora,
-        "target_modules": short_names(adapter.layers, settings.targets),
+        "target_modules": list(exact),
         "bias": "none",
-        "fan_in_fan_out": False,
+        "fan_in_fan_out": families.writing(model.config) is gpt2,  # how peft calls that its files turn matrices
         "inference_mode": True,
         "init_lora_weights": True,
         "modules_to_save": None,
         "trainable_token_indices": indices,
     }
+
+
+def _whole(number: float) -> float:
+    return int(number) if number % 1 == 0 else number
 
 
 def _original(base: Path, path: Path) -> dict[str, str]:
@@ -212,25 +252,9 @@ def read_adapter(path: Path) -> Saved:
     return saved
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """A configuration."""
-    try:
-        values = json.loads(existing(file).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"not valid JSON ({error})", where=file, remedy=DAMAGED) from None
-    if not isinstance(values, dict):
-        raise UserError(f"expected keys and values, found {type(values).__name__}", where=file, remedy=DAMAGED)
-    return values
-
-
 def _tensors(path: Path) -> dict[str, Tensor]:
-    file = existing(path / WEIGHTS, remedy="Only safetensors are read: an adapter_model.bin can be converted by peft")
-    check_hash(path, file)
-    try:
-        # float32 whatever the file holds: an adapter in bf16 still changes weights that are float32 here.
-        return {name: value.to(torch.float32) for name, value in load_file(file).items()}
-    except (SafetensorError, OSError, struct.error) as error:
-        raise UserError(f"cannot be read as safetensors ({error})", where=file, remedy=DAMAGED) from None
+    remedy = "Only safetensors are read: an adapter_model.bin can be converted by peft"
+    return read_tensors(existing(path / WEIGHTS, remedy=remedy))
 
 
 def _pair(saved: Saved, layer: str, a: Tensor, b: Tensor | None, lengths: Tensor | None) -> Pair:

@@ -3,7 +3,7 @@ learned number.
 
 A linear layer is wrapped from outside: its output is scaled, or, for the last matrix of the feed-forward layer, its
 input. The numbers begin at one. Merged, they are in the rows, or the columns, of the matrix. Families whose files keep
-several matrices as one are refused, as LoRA refuses them.
+several matrices as one are refused.
 
 Legend: I in, O out.
 """
@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from danlu.base.errors import UserError
 from danlu.model.adapters.common import Held, another
-from danlu.model.adapters.lora import chosen, ends, hub_name, linear_layers, put
+from danlu.model.adapters.layers import put
+from danlu.model.adapters.lora import chosen, ends, hub_name, linear_layers
 from danlu.model.adapters.method_settings import Ia3
 from danlu.model.hub import DAMAGED
 from danlu.model.linear import Linear
+from danlu.model.quantized import Nf4Linear
 from danlu.model.transformer import Transformer
 
 TYPE = "IA3"
@@ -31,7 +33,7 @@ SCALES = ".ia3_l"
 class Ia3Linear(nn.Module):
     """A frozen linear layer and the numbers [I] that its input, or [O] that its output, is multiplied with."""
 
-    def __init__(self, base: Linear, on_input: bool) -> None:
+    def __init__(self, base: nn.Linear | Nf4Linear, on_input: bool) -> None:
         super().__init__()
         self.base, self.on_input = base.requires_grad_(False), on_input
         size = base.in_features if on_input else base.out_features
@@ -43,12 +45,13 @@ class Ia3Linear(nn.Module):
         return self.base(x * scales) if self.on_input else self.base(x) * scales
 
     @torch.no_grad()
-    def merged(self) -> Linear:
+    def merged(self) -> nn.Linear:
         """The one layer that does the same."""
-        self.base.weight.mul_(self.scales if self.on_input else self.scales.unsqueeze(1))
-        if self.base.bias is not None and not self.on_input:
-            self.base.bias.mul_(self.scales)
-        return self.base
+        whole = self.base.linear() if isinstance(self.base, Nf4Linear) else self.base
+        whole.weight.mul_(self.scales if self.on_input else self.scales.unsqueeze(1))
+        if whole.bias is not None and not self.on_input:
+            whole.bias.mul_(self.scales)
+        return whole
 
 
 def scaled(model: Transformer) -> dict[str, Ia3Linear]:

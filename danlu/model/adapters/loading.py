@@ -9,14 +9,18 @@ import torch
 from danlu.base.artifact import find
 from danlu.base.errors import UserError
 from danlu.base.progress import say
-from danlu.model import families
 from danlu.model.adapters import kinds
 from danlu.model.adapters.common import GIVE, another
-from danlu.model.adapters.files import CONFIG, Saved, read_adapter, read_json
-from danlu.model.adapters.lora import LoraLinear, hub_name, linear_layers, put
+from danlu.model.adapters.files import CONFIG, Saved, read_adapter
+from danlu.model.adapters.layers import slots
+from danlu.model.adapters.lora import hub_name, quantise, tensor_name, wrap
+from danlu.model.adapters.pairs import read_json
+from danlu.model.adapters.quantization import Quantization, Quantize
+from danlu.model.adapters.quantized_base import Rounding, read_rounding, round_base, tell
 from danlu.model.adapters.rows import grow_rows, tables_of
+from danlu.model.adapters.settings import Lora
 from danlu.model.config import ModelConfig
-from danlu.model.hub import load_model, read_config
+from danlu.model.hub import is_adapter, load_model, read_config
 from danlu.model.transformer import Transformer
 from danlu.tokens.extending.note import EXTENSION
 
@@ -42,30 +46,38 @@ def base_of(path: Path, base: Path | None = None) -> Path:
     raise UserError(what, where=path, remedy=GIVE)
 
 
-def open_adapter(path: Path, base: Path | None = None) -> Transformer:
+def open_adapter(path: Path, base: Path | None = None, quantize: Quantize = "none") -> Transformer:
     """The base with the adapter beside its layers: the logits of the model that was trained, to the bit.
 
-    Without dropout: what is loaded is used, and training on begins with a new adapter.
+    With ``quantize`` the base is in four bits, as it was in training if that was QLoRA. Without dropout: what is loaded
+    is used, and training on begins with a new adapter.
     """
-    return open_saved(read_adapter(path), base_of(path, base))
+    return open_saved(read_adapter(path), base_of(path, base), quantize)
 
 
-def open_saved(saved: Saved, place: Path) -> Transformer:
+def open_saved(saved: Saved, place: Path, quantize: Quantize = "none") -> Transformer:
     """`open_adapter` of files that were read, on the base at ``place``."""
-    model = load_model(place)
+    model, rounding = load_model(place), read_rounding(saved.path)
     _tell_if_another(saved.path, place)
-    put_on(saved, model, place)
+    if rounding is not None and quantize == "none":
+        what = f"{saved.path} was trained beside a base in NF4, and is used beside the whole one"
+        say(f"  {what}; --quantize nf4 is as trained")
+    put_on(saved, model, place, None if quantize == "none" else rounding or Rounding())
     return model
 
 
-def put_on(saved: Saved, model: Transformer, place: Path) -> None:
-    """Give ``model``, read from ``place``, the adapter; nothing in it learns then."""
+def put_on(saved: Saved, model: Transformer, place: Path, rounding: Rounding | None = None) -> None:
+    """Give ``model``, read from ``place``, the adapter, after ``rounding`` it; nothing in it learns then."""
     with torch.no_grad():
-        if saved.other is not None:
-            kinds.place(saved.other, model)
         _put_rows(saved, model, place)
         _put_whole(saved, model, place)
-        _put_layers(saved, model, place)
+        _check_layers(saved, model, place)
+        if rounding is not None:
+            pairs = round_base(model, saved.pairs, rounding, saved.path)
+            saved = dataclasses.replace(saved, pairs=pairs)
+        if saved.other is not None:
+            kinds.place(saved.other, model)
+        _put_layers(saved, model)
     model.requires_grad_(False).eval()
 
 
@@ -81,6 +93,16 @@ def merges(path: Path) -> bool:
     except UserError:
         return False
     return True
+
+
+def open_rounded(path: Path) -> Transformer:
+    """A model directory with its linear layers in four bits, or an adapter's beside such a base, as it was trained."""
+    if is_adapter(path):
+        return open_adapter(path, quantize="nf4")
+    model = load_model(path).requires_grad_(False)
+    quantise(model, Quantization())
+    tell(model)
+    return model.eval()
 
 
 def _tell_if_another(path: Path, place: Path) -> None:
@@ -105,21 +127,26 @@ def _another(saved: Saved, what: str) -> UserError:
     return another(saved.path, what)
 
 
-def _put_layers(saved: Saved, model: Transformer, place: Path) -> None:
-    layers = linear_layers(model)
-    for name, (a, b, scale, lengths) in saved.pairs.items():
-        if name not in layers:
+def _check_layers(saved: Saved, model: Transformer, place: Path) -> None:
+    """A `UserError` for a change of a layer that is not there, or has another shape."""
+    found = slots(model) if saved.pairs else {}
+    for name, pair in saved.pairs.items():
+        if name not in found:
             raise _another(saved, f"it changes {name}, which is no layer of a block of {place}")
-        own, base = layers[name]
-        if (b.shape[0], a.shape[1]) != tuple(base.weight.shape):
-            theirs, ours = f"{b.shape[0]} x {a.shape[1]}", " x ".join(map(str, base.weight.shape))
+        if (pair.b.shape[0], pair.a.shape[1]) != found[name].shape:
+            theirs, ours = f"{pair.b.shape[0]} x {pair.a.shape[1]}", " x ".join(map(str, found[name].shape))
             raise _another(saved, f"{name} is {theirs} for it, and {ours} in {place}")
-        layer = LoraLinear(base, a.shape[0], scale, dora=lengths is not None)
-        layer.lora_A.copy_(a)  # into torch's own alignment: a mapped file's would change rounding
-        layer.lora_B.copy_(b)
-        if lengths is not None and layer.lora_magnitude_vector is not None:
-            layer.lora_magnitude_vector.copy_(lengths)
-        put(model, own, layer)
+
+
+def _put_layers(saved: Saved, model: Transformer) -> None:
+    found = slots(model) if saved.pairs else {}
+    for name, (a, b, scale, lengths) in saved.pairs.items():
+        made = wrap(model, found[name], a, b, scale, Lora(dora=lengths is not None))
+        if lengths is None:
+            continue
+        for layer, part in zip(made, found[name].cut(lengths), strict=True):
+            assert layer.lora_magnitude_vector is not None
+            layer.lora_magnitude_vector.copy_(part)
 
 
 def _put_rows(saved: Saved, model: Transformer, place: Path) -> None:
@@ -140,7 +167,7 @@ def _put_rows(saved: Saved, model: Transformer, place: Path) -> None:
 
 def _put_whole(saved: Saved, model: Transformer, place: Path) -> None:
     """What peft calls modules to save. A table that is also the output layer was two for peft, which must be equal."""
-    named = {families.hub_name(model.config, name): value for name, value in model.named_parameters()}
+    named = {tensor_name(model.config, name): value for name, value in model.named_parameters()}
     parameters, whole = named, dict(saved.whole)
     if model.config.tied and whole:
         source = hub_name(model.config, "embed") + ".weight"

@@ -17,8 +17,9 @@ from danlu.model.adapters import kinds
 from danlu.model.adapters.bottleneck import Bottlenecked
 from danlu.model.adapters.files import Saved, read_adapter
 from danlu.model.adapters.ia3 import Ia3Linear
+from danlu.model.adapters.layers import put
 from danlu.model.adapters.loading import put_on
-from danlu.model.adapters.lora import LoraLinear, put
+from danlu.model.adapters.lora import LoraLinear
 from danlu.model.adapters.prefix import Prefixed
 from danlu.model.adapters.virtual import Prompted
 from danlu.model.transformer import Transformer

@@ -80,8 +80,8 @@ def separate(config: ModelConfig) -> None:
     family = writing(config)
     names = getattr(family, "NAMES", {})
     if family is not None and (not names or "blocks.{}.attention.qkv" in names):
-        what = f"a {family.TYPES[0]} model's files keep several matrices as one, which LoRA here cannot change"
-        raise UserError(what, remedy="Train all weights")
+        what = f"a {family.TYPES[0]} model's files keep several matrices as one, which only LoRA can change here"
+        raise UserError(what, remedy="Use LoRA, or train all weights")
 
 
 def left_out(family: ModuleType, tensors: Tensors) -> list[str]:

@@ -1,6 +1,6 @@
 """Which optimizer updates which parameter."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +31,17 @@ class Optimizer:
     and orthogonalising would mix them (Jordan et al. 2024). Nor are their averages rounded to 8 bits: rare tokens'
     gradients differ by orders of magnitude (Dettmers et al. 2022, section 2.3).
 
-    With ``offload`` the state rests in the machine's memory and visits the parameters' device for the update.
+    ``ratios`` are multiples of the learning rate, by parameters' names. With ``offload`` the state rests in the
+    machine's memory and visits the parameters' device for the update.
     """
 
     def __init__(
-        self, model: nn.Module, settings: OptimizerSettings, dtype: torch.dtype, offload: bool = False
+        self,
+        model: nn.Module,
+        settings: OptimizerSettings,
+        dtype: torch.dtype,
+        offload: bool = False,
+        ratios: Mapping[str, float] | None = None,
     ) -> None:
         self.settings = settings
         self.trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -49,9 +55,12 @@ class Optimizer:
         mine = [(name, p) for name, p in self.trainable.items() if name in own]
         decay = {"weight_decay": settings.value("weight_decay")}
         scales = {name: settings.value("embedding_scale") for name in self.trainable if name.startswith("embed.")}
+        scales |= ratios or {}
         lion = {"beta1": settings.beta1, "beta2": settings.value("beta2")}
         adam = {**lion, "epsilon": settings.epsilon, **decay}
-        self.muon = Muon(mine if kind == "muon" else (), momentum=settings.momentum, dtype=dtype, **decay)
+        self.muon = Muon(
+            mine if kind == "muon" else (), momentum=settings.momentum, dtype=dtype, scales=scales, **decay
+        )
         rest = [(name, p) for name, p in self.trainable.items() if name not in own]
         self.adamw = AdamW(rest, decayed=matrices, scales=scales, **adam)
         self.rules: dict[str, Rule] = {"muon": self.muon, "adamw": self.adamw}
@@ -60,7 +69,7 @@ class Optimizer:
         elif kind == "adafactor":
             self.rules[kind] = Adafactor(mine, decayed=matrices, scales=scales, **decay)
         elif kind == "adamw8bit":
-            self.rules[kind] = AdamW8bit(mine, decayed=matrices, **adam)
+            self.rules[kind] = AdamW8bit(mine, decayed=matrices, scales=scales, **adam)
         self.offload = offload
         if offload:
             for rule in self.rules.values():

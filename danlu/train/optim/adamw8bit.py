@@ -5,7 +5,7 @@ bytes a parameter where AdamW keeps eight. Matrices below 4,096 numbers keep the
 it: nothing is saved there.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -29,8 +29,9 @@ class AdamW8bit(Rule):
         epsilon: float,
         weight_decay: float,
         decayed: frozenset[str],
+        scales: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(parameters, weight_decay=weight_decay, decayed=decayed)
+        super().__init__(parameters, weight_decay=weight_decay, decayed=decayed, scales=scales)
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
         self._functional = functional()
         self.codes = [self._functional.create_dynamic_map(signed=signed) for signed in (True, False)]

@@ -6,7 +6,7 @@ one learning rate serves both. Matrices of one shape are orthogonalised in one b
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -34,10 +34,16 @@ class Muon(Rule):
     """Updates matrices and stacks of matrices; state is one momentum buffer each."""
 
     def __init__(
-        self, parameters: Iterable[tuple[str, Tensor]], *, momentum: float, weight_decay: float, dtype: torch.dtype
+        self,
+        parameters: Iterable[tuple[str, Tensor]],
+        *,
+        momentum: float,
+        weight_decay: float,
+        dtype: torch.dtype,
+        scales: Mapping[str, float] | None = None,
     ) -> None:
         named = dict(parameters)
-        super().__init__(named.items(), weight_decay=weight_decay, decayed=frozenset(named))
+        super().__init__(named.items(), weight_decay=weight_decay, decayed=frozenset(named), scales=scales)
         self.momentum, self.weight_decay, self.dtype = momentum, weight_decay, dtype
         self.stores = {"momentum": self.zeros()}
 
@@ -56,5 +62,5 @@ class Muon(Rule):
             updates = orthogonalise(torch.cat(wanted), self.dtype).split([len(part) for part in wanted])
             size = 0.2 * max(rows, columns) ** 0.5
             for name, update in zip(alike, updates, strict=True):
-                parameter = self.parameters[name]
-                parameter.mul_(1 - lr * self.weight_decay).add_(update.view_as(parameter), alpha=-lr * size)
+                parameter, rate = self.parameters[name], lr * self.scale[name]
+                parameter.mul_(1 - rate * self.weight_decay).add_(update.view_as(parameter), alpha=-rate * size)

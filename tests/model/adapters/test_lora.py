@@ -100,8 +100,8 @@ def test_without_dropout_no_random_number_is_drawn() -> None:
 def test_the_model_begins_as_it_was(tiny: Tiny, tied: bool, dora: bool) -> None:
     model = tiny(tied=tied)
     before = model(IDS)
-    names = add_lora(model, Lora(rank=3, dora=dora), 0)
-    assert len(names) == len(adapted(model)) == 14
+    starts = add_lora(model, Lora(rank=3, dora=dora), 0)
+    assert len(starts.scales) == len(adapted(model)) == 14
     assert torch.equal(model(IDS), before)
     trained = {name.rpartition(".")[2] for name, p in model.named_parameters() if p.requires_grad}
     assert trained == {"lora_A", "lora_B", "lora_magnitude_vector"} - ({"lora_magnitude_vector"} if not dora else set())

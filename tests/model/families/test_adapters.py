@@ -1,4 +1,4 @@
-"""LoRA on families beside Llama: peft opens the adapter on the base's own class, or it is refused in one sentence."""
+"""LoRA on families beside Llama: peft opens the adapter on the base's own class, and of those with several matrices in one tensor."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from danlu.base.errors import UserError
 from danlu.model.adapters.files import attach, save_adapter
 from danlu.model.adapters.loading import open_adapter
-from danlu.model.adapters.lora import adapted, add_lora
+from danlu.model.adapters.lora import adapted, add_lora, linear_layers
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import save_model
 
@@ -44,6 +44,7 @@ def test_peft_opens_it_on_the_familys_own_class(tiny: Tiny, changes: dict[str, A
         assert torch.equal(open_adapter(tmp_path / "adapter")(IDS), expected)
 
 
-def test_a_fused_family_is_refused(tiny: Tiny) -> None:
-    with pytest.raises(UserError, match=r"a gpt2 model's files keep several matrices as one.*Train all weights"):
-        add_lora(tiny(**GPT2), Lora(), 0)
+def test_a_fused_family_is_for_lora_alone(tiny: Tiny) -> None:
+    assert len(add_lora(tiny(**GPT2), Lora(rank=2), 0).scales) == 8  # four tensors in each of two blocks
+    with pytest.raises(UserError, match=r"a gpt2 model's files keep several matrices as one.*Use LoRA"):
+        linear_layers(tiny(**GPT2))
