@@ -69,8 +69,8 @@ class Layout:
         return found
 
 
-def laid_out(segments: Tensor) -> Layout | None:
-    """The layout of packed rows [B, T]; None where one row would save nothing."""
+def laid_out(segments: Tensor, keys: Callable[[int, int, int], slice]) -> Layout | None:
+    """The layout of packed rows [B, T]; None where one row would save nothing. ``keys`` as in `spans`."""
     begins = torch.ones_like(segments, dtype=torch.bool)
     begins[:, 1:] = segments[:, 1:] != segments[:, :-1]
     kept = segments >= 0
@@ -79,10 +79,15 @@ def laid_out(segments: Tensor) -> Layout | None:
     starts = firsts.nonzero().squeeze(1).tolist()
     documents = list(pairwise([*starts, len(where)]))
     rows, length = segments.shape
-    scores = sum((stop - start) ** 2 for start, stop in documents)
-    if not documents or (len(where) > FILLED * rows * length and scores > SCORED * rows * length**2):
-        return None
-    return Layout(segments.shape, where, documents, firsts.cumsum(0))
+    scores = _scores(spans(documents, keys)) / (rows * _scores(spans([(0, length)], keys)))
+    # Short documents that share a part see more masked scores than in rows that are shorter still.
+    worth = scores <= SCORED or (scores <= 1 and len(where) <= FILLED * rows * length)
+    return Layout(segments.shape, where, documents, firsts.cumsum(0)) if documents and worth else None
+
+
+def _scores(found: list[Span]) -> int:
+    """How many there are, masked ones included."""
+    return sum((span.stop - span.start) * (span.last - span.first) for span in found)
 
 
 def spans(documents: list[tuple[int, int]], keys: Callable[[int, int, int], slice]) -> list[Span]:

@@ -239,7 +239,7 @@ class Transformer(nn.Module):
         if segments is None or cache is not None or ledger is not None or not learning or segments.device.type != "cpu":
             return None
         alike = not any(self.config.is_recurrent(layer) for layer in range(self.config.layers))
-        return laid_out(segments) if alike else None
+        return laid_out(segments, Scores(causal=self.config.causal).keys) if alike else None
 
     def _parts(self, layout: Layout, positions: Tensor, *, local: bool) -> list[Part]:
         """What attention works on. positions: [1, N]."""

@@ -47,7 +47,7 @@ def test_it_is_the_same(tiny: Tiny, kind: str, checkpointing: str, monkeypatch: 
     monkeypatch.setattr(ragged, "LONGEST", 5)
     monkeypatch.setattr(ragged, "SHORT", 6)
     found = []
-    for share in (0.0, 1.0):
+    for share in (0.0, 9.0):
         monkeypatch.setattr(ragged, "FILLED", share)
         monkeypatch.setattr(ragged, "SCORED", share if share else -1.0)
         model = tiny(**KINDS[kind])
@@ -60,7 +60,8 @@ def test_it_is_the_same(tiny: Tiny, kind: str, checkpointing: str, monkeypatch: 
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-4)
 
 
-def test_documents_see_no_other(tiny: Tiny) -> None:
+def test_documents_see_no_other(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ragged, "SCORED", 9.0)
     model, (ids, segments) = tiny(), packed()
     before = model.hidden(ids, segments)
     other = ids.clone()
@@ -73,20 +74,28 @@ def test_documents_see_no_other(tiny: Tiny) -> None:
 
 
 def test_it_is_done_where_it_saves() -> None:
-    full = torch.zeros(4, 32, dtype=torch.int32)
-    assert ragged.laid_out(full) is None
+    keys, full = Scores().keys, torch.zeros(4, 512, dtype=torch.int32)
+    assert ragged.laid_out(full, keys) is None
     padded = full.clone()
-    padded[:, 24:] = -1
-    assert ragged.laid_out(padded) is not None
+    padded[:, 400:] = -1
+    assert ragged.laid_out(padded, keys) is not None
     halves = full.clone()
-    halves[:, 16:] = 1
-    assert ragged.laid_out(halves) is not None
-    assert ragged.laid_out(torch.full((2, 4), -1)) is None
+    halves[:, 256:] = 1
+    assert ragged.laid_out(halves, keys) is not None
+    assert ragged.laid_out(torch.full((2, 4), -1), keys) is None
 
 
-def test_where_tokens_lie() -> None:
+def test_rows_shorter_than_a_part_stay_rows() -> None:
+    """Of 32 rows of 32 tokens, parts of 128 would compute four times the scores."""
+    segments = torch.zeros(32, 32, dtype=torch.int32)
+    segments[:, 20:] = -1
+    assert ragged.laid_out(segments, Scores().keys) is None
+
+
+def test_where_tokens_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     _, segments = packed()
-    layout = ragged.laid_out(segments)
+    monkeypatch.setattr(ragged, "SCORED", 9.0)
+    layout = ragged.laid_out(segments, Scores().keys)
     assert layout is not None
     assert layout.documents == [(0, 4), (4, 13), (13, 14), (14, 28), (28, 44)]
     values = torch.arange(segments.numel()).view_as(segments)

@@ -45,7 +45,7 @@ def test_recomputing_changes_no_bit_of_a_gradient(precision: str, changes: dict[
         assert all(torch.equal(gradients[0][name], other[name]) for name in other)
     none, selective, full = flops
     assert none < selective < full  # attention's products are done again; then the layers', too
-    assert selective - none < 0.6 * (full - none)
+    assert selective - none < 0.4 * (full - none)
 
 
 def test_a_run_that_recomputes_ends_in_the_same_bits(tmp_path: Path) -> None:
