@@ -10,6 +10,7 @@ last bits of a sum depend on the company in a batch, a group that was written do
 """
 
 import hashlib
+import importlib
 import json
 import os
 import time
@@ -74,10 +75,26 @@ class Journal:
         self.path = path
         self._replies: dict[str, tuple[str, Reply]] = {}
         self.tokens = self.answered = 0
-        if path.exists():
-            self._read()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "ab")  # noqa: SIM115 - closed by `close`
+        try:
+            self._alone()
+            self._read()
+        except UserError:
+            self._file.close()
+            raise
+
+    def _alone(self) -> None:
+        """Two runs at one journal would ask everything twice; the system lets go of a lock when its process dies."""
+        try:
+            fcntl = importlib.import_module("fcntl")
+        except ImportError:  # Windows has none
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            remedy = "Wait for it, or choose another --out"
+            raise UserError("another run is writing there", where=self.path, remedy=remedy) from None
 
     def _read(self) -> None:
         whole = 0

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 Method = Literal["full", "freeze", "lora", "qlora", "adapter", "prefix", "prompt", "ptuning", "ia3"]
 # Two thin matrices move their product less than as large a step moves the matrix itself. In 42 steps on a toy 4e-3 left
-# a loss of 3.31 with LoRA where 1e-3 left 4.10.
+# a loss of 3.31 with LoRA where 1e-3 left 4.10. A prefix and a prompt were measured on SmolLM2-135M: Chinese answers,
+# nats gained over the frozen model after 20 steps: a prefix 0.05 at 1e-3, 0.16 at 1e-2 and -0.07 at 1e-1; a prompt 0.03
+# at 3e-3 and 0.06 at 3e-2.
 RATES: dict[Method, float] = {
     "full": 1e-3,
     "freeze": 1e-3,
@@ -22,7 +24,7 @@ RATES: dict[Method, float] = {
     "qlora": 4e-3,
     "adapter": 1e-3,
     "prefix": 1e-2,
-    "prompt": 1e-1,
+    "prompt": 3e-2,
     "ptuning": 1e-3,
     "ia3": 1e-2,
 }

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from danlu.base.errors import UserError
-from danlu.text.conversations import conversation
+from danlu.text.conversations import ALPACA, conversation
 from danlu.text.prose import HAN
-from danlu.text.records import records
+from danlu.text.records import RECORD_SUFFIXES, records
 from danlu.text.report import Funnel
 from danlu.text.units import units
 
@@ -81,14 +81,15 @@ def language_of(text: str) -> Language:
 
 
 def read_tasks(path: Path, bad_share: float = 0.01) -> list[Task]:
-    """The seed tasks of a JSONL, JSON or Parquet file, each instruction once.
+    """The seed tasks of a JSONL, JSON, Parquet or CSV file, each instruction once.
 
     Known shapes: Self-Instruct's own ``{"instruction", "instances": [{"input", "output"}], "is_classification"}``, of
-    which the first instance counts, and every shape of conversation that `danlu.text.records` knows, of which the first
-    question and its answer count. A `UserError` names the record that has no instruction or no output.
+    which the first instance counts, and every shape of conversation that `danlu.text.conversations` knows, of which the
+    first question and its answer count. A `UserError` names the record that has no instruction or no output.
     """
-    if path.is_dir() or not path.name.endswith((".jsonl", ".jsonl.gz", ".json", ".parquet")):
-        raise UserError("is not a file of seed tasks", where=path, remedy="Give a .jsonl, .json or .parquet file")
+    if path.is_dir() or not path.name.endswith(RECORD_SUFFIXES):
+        remedy = f"Supported: {', '.join(RECORD_SUFFIXES)}"
+        raise UserError("is not a file of seed tasks", where=path, remedy=remedy)
     tasks: dict[str, Task] = {}
     for number, (where, record) in enumerate(records(path, Funnel(), bad_share), 1):
         task = _task(record, where, str(record.get("id") or f"{path.stem}:{number}"))
@@ -103,10 +104,14 @@ def read_tasks(path: Path, bad_share: float = 0.01) -> list[Task]:
 def _task(record: dict[str, Any], where: str, name: str) -> Task:
     kind = record.get("is_classification")
     if "instances" not in record:
-        turns = [turn["content"].strip() for turn in conversation(record, where).turns if turn["role"] != "system"]
-        instruction, given, output = turns[0] if turns else "", "", turns[1] if len(turns) > 1 else ""
+        found = conversation(record, where)
+        turns = [str(turn["content"]).strip() for turn in found.turns if turn["role"] != "system"]
+        if found.text:
+            raise UserError("is a plain text, and a seed task is needed", where=where, remedy="Give it an instruction")
+        instruction, given, output = turns[0], "", turns[1]
         if isinstance(record.get("instruction"), str) and not record.get("history"):
-            instruction, given = record["instruction"].strip(), str(record.get("input") or "").strip()
+            instruction = record["instruction"].strip()
+            given = next((str(record[key]).strip() for key in ALPACA if record.get(key)), "")
     else:
         instances = record["instances"]
         if not isinstance(instances, list) or not instances or not isinstance(instances[0], dict):

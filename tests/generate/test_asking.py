@@ -1,6 +1,7 @@
 """The journal survives a kill in the middle of a line, the budget holds for what is in flight, and batches stay whole."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,6 +62,15 @@ def test_a_line_cut_by_a_kill_is_asked_again_and_no_other(tmp_path: Path) -> Non
         journal.close()
         assert model.groups == [["b"]]
         assert path.read_bytes() == whole
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock on Windows")
+def test_a_journal_has_one_run_at_a_time(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    with pytest.raises(UserError, match=r"journal.jsonl: another run is writing there. Wait for it"):
+        Journal(tmp_path / "journal.jsonl")
+    journal.close()
+    Journal(tmp_path / "journal.jsonl").close()
 
 
 def test_a_damaged_line_before_the_last_is_named(tmp_path: Path) -> None:

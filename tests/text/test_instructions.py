@@ -47,6 +47,7 @@ def test_every_shape_of_seed(tmp_path: Path) -> None:
         ({"instruction": " ", "instances": [{"output": "x"}]}, "line 1: the seed task has no instruction"),
         ({"instruction": "Sort.", "instances": [{"input": "b a"}]}, "line 1: the seed task has no output"),
         ({"instruction": "Sort."}, "line 1: no known chat shape"),
+        ({"text": "Sort."}, "line 1: is a plain text, and a seed task is needed"),
         (["Sort."], "not one record can be read"),
     ],
 )
