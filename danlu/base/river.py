@@ -43,7 +43,7 @@ RIVER = (
         "the transformer and its switches, caches, Hugging Face directories",
     ),
     Room("generate", 1500, "logits → text", "batched sampling with a key-value cache"),
-    Room("objectives", 1900, "outputs → one number", "next_token, ahead, masked, dpo"),
+    Room("objectives", 1900, "outputs → one number", "next_token, ahead, masked, dpo, regularisers"),
     Room(
         "train",
         2400,
@@ -57,7 +57,7 @@ RIVER = (
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
     Room("plan", 1000, "a size → what it needs", "scaling laws and their sources, fits with intervals"),
-    Room("recipes", 7600, "wires everything", "one file a stage, presets, the chain"),
+    Room("recipes", 8000, "wires everything", "one file a stage, presets, the chain"),
 )
 
 

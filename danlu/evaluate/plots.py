@@ -41,6 +41,7 @@ class Plot(NamedTuple):
     caption: str
     unit: str
     series: tuple[Series, ...]
+    across: str = "step"  # what the horizontal axis shows; a learning rate's is logarithmic
 
 
 def points(rows: Rows, kind: str, key: str) -> Points:
@@ -51,6 +52,12 @@ def points(rows: Rows, kind: str, key: str) -> Points:
         if row.get("kind") == kind and _number(step) and _number(value):
             found[float(step)] = float(value)  # type: ignore[arg-type]
     return sorted(found.items())
+
+
+def against(rows: Rows, kind: str, across: str, key: str) -> Points:
+    """(``across``, ``key``) of every row of that kind in which both are numbers, in the rows' order."""
+    pairs = [(row.get(across), row.get(key)) for row in rows if row.get("kind") == kind]
+    return [(float(x), float(y)) for x, y in pairs if _number(x) and _number(y)]  # type: ignore[arg-type]
 
 
 def _number(value: object) -> bool:
@@ -77,6 +84,22 @@ def training_plots(rows: Rows, xz: float | None = None) -> list[Plot]:
             "Bits per byte on held-out documents; lower is better",
             "bits per byte",
             (Series("model", points(rows, "eval", "bits_per_byte"), "marks"), *([level] if level else [])),
+        ),
+        Plot(
+            "general-text",
+            "Bits per byte on general text: what rises is forgotten",
+            "bits per byte",
+            (Series("model", points(rows, "eval", "general_bits_per_byte"), "marks"),),
+        ),
+        Plot(
+            "learning-rates",
+            "Range test: the loss of each step at its learning rate",
+            "nats",
+            (
+                Series("each step", against(rows, "range", "lr", "loss")),
+                Series("smoothed", against(rows, "range", "lr", "smoothed")),
+            ),
+            "learning rate",
         ),
         Plot(
             "accuracy",
@@ -134,20 +157,25 @@ def draw(plots: Iterable[Plot], folder: Path, prefix: str) -> list[tuple[Plot, s
 def _figure(plot: Plot) -> Any:
     """A matplotlib figure, made without pyplot so that no global state is touched."""
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
     figure = Figure(figsize=(5.2, 2.8))
     # Fixed margins and plain numbers: matplotlib's own layout and powers of ten took two thirds of the time.
     axes = figure.add_axes((0.11, 0.16, 0.87, 0.73))
     for series, colour in zip(plot.series, (FIRST, SECOND), strict=False):
         _curve(axes, series, colour)
-    axes.set_xlabel("step")
+    axes.set_xlabel(plot.across)
     axes.set_title(plot.unit, loc="left", fontsize=10)  # what the vertical axis shows, where it can be read
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+    if plot.across == "step":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.set_xlim(left=0)
+    else:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.set_xlim(left=0)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0)

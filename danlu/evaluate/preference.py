@@ -14,7 +14,7 @@ from danlu.tokens.chat import Rendered
 
 @dataclass(frozen=True)
 class Preference:
-    """Means over held-out pairs. ``accuracy`` counts a tie as half."""
+    """Means over held-out pairs. ``accuracy`` counts a tie as half, and ``loss`` is DPO's, without smoothing."""
 
     pairs: int
     accuracy: float
@@ -24,6 +24,7 @@ class Preference:
     chosen_logprob: float
     rejected_logprob: float
     chosen_shift: float
+    loss: float
 
 
 @torch.no_grad()
@@ -40,7 +41,8 @@ def preference(
     objective, sums = DPO(reference, beta=beta), dict[str, float]()
     for start in range(0, len(pairs), rows):
         batch = collate_pairs(pairs[start : start + rows], length=model.config.max_length, pad_id=pad_id)
-        for name, value in objective(model, batch.to(model.embed.weight.device))[1].items():
+        loss, parts = objective(model, batch.to(model.embed.weight.device))
+        for name, value in {**parts, "loss": loss}.items():
             sums[name] = sums.get(name, 0.0) + float(value)
     low, high = wilson(sums.get("accuracy", 0.0), len(pairs))
     means = {name: value / max(len(pairs), 1) for name, value in sums.items()}

@@ -181,6 +181,7 @@ def _quality(stages: list[Stage], evaluation: dict[str, Any]) -> Iterator[Headli
     if bits is not None:
         versus = f"{abs(bits / xz - 1):.0%} {'fewer' if bits < xz else 'more'} than xz -9e, {xz:.2f}" if xz else ""
         yield Headline(f"{bits:.2f}", "bits per byte of unseen text", versus or "lower is better")
+    yield from _changes(stages)
     pairs = evaluation.get("preference")
     pairs = pairs if isinstance(pairs, dict) else {}
     questions = f"{evaluation.get('questions', 'some')} questions"
@@ -198,6 +199,18 @@ def _quality(stages: list[Stage], evaluation: dict[str, Any]) -> Iterator[Headli
         if is_number(value):
             sure = f"95% interval {interval[0]:.0%} to {interval[1]:.0%}" if is_interval(interval) else ""
             yield Headline(f"{value:.0%}", label, ", ".join(filter(None, (sure, basis))))
+
+
+def _changes(stages: list[Stage]) -> Iterator[Headline]:
+    """What fine-tuning cost of general text, and what a range test suggests."""
+    for stage in stages:
+        forgotten = stage.metrics.get("forgetting")
+        bits = forgotten.get("general_bits_per_byte") if isinstance(forgotten, dict) else None
+        if is_interval(bits):
+            note = f"{bits[0]:.3f} before, {bits[1]:.3f} after {stage.kind}"
+            yield Headline(f"{bits[1] / max(bits[0], 1e-9) - 1:+.1%}", "bits per byte of general text", note)
+        if is_number(stage.metrics.get("suggested_lr")):
+            yield Headline(f"{stage.metrics['suggested_lr']:g}", "learning rate suggested by the range test")
 
 
 def _bits(evaluation: dict[str, Any]) -> tuple[float | None, float | None]:

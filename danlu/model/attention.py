@@ -6,7 +6,8 @@ queries: 61 against 127 ms forward and backward for 8 x 8 heads of 512 tokens in
 most of the upper triangle, and all that lies outside a window, or, of packed rows, outside a document
 (`danlu.model.ragged`). Probabilities are kept for the backward pass, but beyond
 `LONGEST_KEPT` tokens, where they would dominate memory, each block computes its own again. SDPA cannot cap scores
-(Gemma 2), so capped scores always go through the blocks.
+(Gemma 2), so capped scores always go through the blocks. Probabilities are dropped (Vaswani et al. 2017's code) only
+where a run asks for it (`danlu.model.dropout`), and then by torch's own autograd: what drops is slower on a CPU.
 """
 
 from dataclasses import dataclass
@@ -138,25 +139,43 @@ def _capped(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, cap: float) -> Tensor
     return out
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | list[Part] | None, scores: Scores = Scores()) -> Tensor:
+def _dropping(q: Tensor, k: Tensor, v: Tensor, cap: float, parts: list[Part], dropout: float) -> Tensor:
+    """What `_Blocked` computes of the same parts, but that some of the probabilities are dropped; by autograd."""
+    found = []
+    for part in parts:
+        weights = _weights(q[:, :, :, part.rows], k[:, :, part.keys], part.bias, cap)[0]
+        found.append(nn.functional.dropout(weights, dropout) @ v[:, :, part.keys].unsqueeze(2))
+    return torch.cat(found, dim=3)
+
+
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | list[Part] | None,
+    scores: Scores = Scores(),
+    dropout: float = 0.0,
+) -> Tensor:
     """q: [B, H, T, W]; k, v: [B, K, S, W] -> [B, H, T, W].
 
-    bias: [B, 1 or H, T, S], None for plain causal, or the parts of one row of documents.
+    bias: [B, 1 or H, T, S], None for plain causal, or the parts of one row of documents. ``dropout`` is the share of
+    the probabilities that is dropped; the rest grows accordingly.
     """
     groups = q.shape[1] // k.shape[1]
-    if isinstance(bias, list):
-        return _Blocked.apply(_scaled(q, groups, scores), k, v, scores.cap, bias).flatten(1, 2)
     learning = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)
-    blocked = learning and (scores.cap or q.device.type == "cpu")
-    if bias is not None and (blocked or scores.cap):
-        scaled, by_group = _scaled(q, groups, scores), grouped(bias, groups)
-        if blocked:
-            return _Blocked.apply(scaled, k, v, scores.cap, _blocks(by_group, scores)).flatten(1, 2)
-        return _capped(scaled, k, v, by_group, scores.cap).flatten(1, 2)
+    blocked = (learning or dropout) and (scores.cap or q.device.type == "cpu")
+    if isinstance(bias, list) or (bias is not None and blocked):
+        parts = bias if isinstance(bias, list) else _blocks(grouped(bias, groups), scores)
+        scaled = _scaled(q, groups, scores)
+        if dropout:
+            return _dropping(scaled, k, v, scores.cap, parts, dropout).flatten(1, 2)
+        return _Blocked.apply(scaled, k, v, scores.cap, parts).flatten(1, 2)
+    if bias is not None and scores.cap:
+        return _capped(_scaled(q, groups, scores), k, v, grouped(bias, groups), scores.cap).flatten(1, 2)
     causal = bias is None and q.shape[2] > 1
     scale = scores.scale or None
     return nn.functional.scaled_dot_product_attention(
-        q, k, v, bias, is_causal=causal, scale=scale, enable_gqa=groups > 1
+        q, k, v, bias, dropout, is_causal=causal, scale=scale, enable_gqa=groups > 1
     )
 
 
@@ -189,6 +208,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer, self.head_width = layer, config.head_width
+        self.dropout = 0.0  # of the probabilities, while something is learned
         window = config.window if config.is_local(layer) else 0
         self.scores = Scores(config.attention_scale, config.attention_cap, config.causal, window)
         bias = config.bias or config.qkv_bias
@@ -215,7 +235,8 @@ class Attention(nn.Module):
         q, k = context.where.rotate(q, k, context.positions)
         if context.cache is not None:
             k, v = context.cache.append(self.layer, k, v)
-        return self.o(attend(q, k, v, context.bias, self.scores).transpose(1, 2).flatten(2))
+        dropout = self.dropout if self.training else 0.0
+        return self.o(attend(q, k, v, context.bias, self.scores, dropout).transpose(1, 2).flatten(2))
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.head_width)).transpose(1, 2)

@@ -198,7 +198,7 @@ def _tell(family: ModuleType | None, tensors: Tensors, path: Path) -> None:
     values = json.loads((path / "config.json").read_text(encoding="utf-8"))
     for key in SCORE_DROPOUT:
         if values.get(key):
-            say(f"  {path}: {key} {values[key]} is not taken over, since no attention is dropped here in training")
+            say(f"  {path}: {key} {values[key]} is not taken over; --attention-dropout says it for a run")
 
 
 def weight_files(path: Path) -> list[Path]:

@@ -135,6 +135,7 @@ class Transformer(nn.Module):
         self.config = config
         self.compute_dtype = torch.float32
         self.checkpointing: bool | str = "none"
+        self.dropout = config.dropout  # of the embedding
         self.compiled: list[Compiled] = []  # called in place of the blocks while something is learned
         self.embed = nn.Embedding(config.vocab_size, config.width)
         if config.token_types:
@@ -271,8 +272,7 @@ class Transformer(nn.Module):
         x = self.positions.embed(x, positions)
         if self.config.embedding_norm:
             x = self.embed_norm(x)
-        dropped = self.config.dropout and self.training
-        return nn.functional.dropout(x, self.config.dropout) if dropped else x
+        return nn.functional.dropout(x, self.dropout) if self.dropout and self.training else x
 
     def _where(self, local: bool, turned: bool) -> Positions:
         """What turns queries and keys in layers of a kind."""

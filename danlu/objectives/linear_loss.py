@@ -7,7 +7,9 @@ computes them again in the backward pass.
 
 Logits are ``cap · tanh(scale · (hidden Wᵀ + bias) / cap)``, the soft cap as in Gemma 2 (Gemma Team 2024,
 arXiv:2408.00118), each part left out where it is not wanted. The z-loss ``z · logsumexp(logits)²`` keeps the softmax's
-normaliser near one (PaLM: Chowdhery et al. 2022, arXiv:2204.02311, section 5, with 1e-4; OLMo with 1e-5).
+normaliser near one (PaLM: Chowdhery et al. 2022, arXiv:2204.02311, section 5, with 1e-4; OLMo with 1e-5). Label
+smoothing (Szegedy et al. 2016, arXiv:1512.00567, section 7) takes a share ε of the target's probability and spreads it
+over the vocabulary, the target included, as ``torch.nn.functional.cross_entropy`` does.
 
 Legend: N positions (masked ones already left out), D width, V vocabulary, C positions of one chunk.
 """
@@ -32,6 +34,7 @@ class _Form(NamedTuple):
     cap: float = 0.0
     scale: float = 1.0
     z_loss: float = 0.0
+    smoothing: float = 0.0
 
 
 def _chunks(count: int, vocabulary: int) -> Iterator[slice]:
@@ -97,7 +100,10 @@ class _CrossEntropySum(torch.autograd.Function):
         for part in _chunks(hidden.shape[0], weight.shape[0]):
             logits, scale = _logits(hidden[part], compute, bias, form), weights[part]
             if hidden_grad is None:
-                logp = torch.log_softmax(logits.float(), dim=-1).gather(1, targets[part].unsqueeze(1)).squeeze(1)
+                every = torch.log_softmax(logits.float(), dim=-1)
+                logp = every.gather(1, targets[part].unsqueeze(1)).squeeze(1)
+                if form.smoothing:
+                    logp = torch.lerp(logp, every.mean(dim=-1), form.smoothing)
                 total -= (logp * scale).sum(dtype=torch.float64)
                 if form.z_loss:
                     squares += (logits.logsumexp(dim=-1).square() * scale).sum(dtype=torch.float64)
@@ -107,13 +113,18 @@ class _CrossEntropySum(torch.autograd.Function):
             grad = torch.softmax(logits, dim=-1)  # [C, V]
             picked = _cells(targets[part])
             logp = grad[picked].float().clamp_min(SMALLEST).log_()
-            total -= (logp * scale).sum(dtype=torch.float64)
-            if form.z_loss:
+            if form.z_loss or form.smoothing:
                 # logsumexp without another pass of exponentials: the highest logit less the log of its probability
                 normaliser = logits.amax(dim=-1) - grad.amax(dim=-1).log()  # [C]
+            if form.smoothing:
+                logp = torch.lerp(logp, logits.mean(dim=-1) - normaliser, form.smoothing)
+            total -= (logp * scale).sum(dtype=torch.float64)
+            if form.z_loss:
                 squares += (normaliser.square() * scale).sum(dtype=torch.float64)
                 grad *= (1 + 2 * form.z_loss * normaliser).unsqueeze(1)
-            grad[picked] -= 1  # softmax - one-hot; scatter_add_ would copy all of it
+            grad[picked] -= 1 - form.smoothing  # softmax - one-hot; scatter_add_ would copy all of it
+            if form.smoothing:
+                grad -= form.smoothing / grad.shape[1]
             if not uniform:
                 grad.mul_(scale.unsqueeze(1).to(grad.dtype))
             grad = _before(grad, logits, form)
@@ -172,6 +183,62 @@ class _LogProbabilities(torch.autograd.Function):
         return hidden_grad, weight_grad, bias_grad, None, None
 
 
+class _Divergence(torch.autograd.Function):
+    """Σ w ½ (KL(p ‖ q) + KL(q ‖ p)) = ½ Σ w Σ (p - q)(log p - log q) of the softmaxes of two hidden states."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, first: Tensor, second: Tensor, weight: Tensor, bias: Tensor | None, weights: Tensor, form: _Form
+    ) -> Tensor:
+        compute, total = weight.to(first.dtype), torch.zeros((), dtype=torch.float64, device=first.device)
+        hidden_grads = torch.empty_like(first), torch.empty_like(second)
+        weight_grad = torch.zeros_like(weight) if ctx.needs_input_grad[2] else None
+        bias_grad = torch.zeros_like(bias) if bias is not None and ctx.needs_input_grad[3] else None
+        for part in _chunks(first.shape[0], weight.shape[0]):
+            hidden = first[part], second[part]
+            logits = [_logits(h, compute, bias, form).float() for h in hidden]
+            logs = [torch.log_softmax(found, dim=-1) for found in logits]  # [C, V]
+            p, q = (found.exp() for found in logs)
+            gap, scale = logs[0] - logs[1], 0.5 * weights[part].unsqueeze(1)
+            total += ((p - q) * gap * scale).sum(dtype=torch.float64)
+            # d/d logits of p: p (gap - KL(p ‖ q)) + p - q, and the same of q with the other sign
+            own = p * (gap - (p * gap).sum(dim=-1, keepdim=True)) + p - q
+            other = q * ((q * gap).sum(dim=-1, keepdim=True) - gap) + q - p
+            for number, grad in enumerate((own, other)):
+                grad = _before(grad.mul_(scale), logits[number], form)
+                if bias_grad is not None:
+                    bias_grad += grad.sum(dim=0)
+                grad = grad.to(first.dtype)
+                torch.mm(grad, compute, out=hidden_grads[number][part])
+                if weight_grad is not None:
+                    _add_product(weight_grad, grad, hidden[number])
+        ctx.save_for_backward(*hidden_grads, weight_grad, bias_grad)
+        return total.float()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        first, second, weight_grad, bias_grad = ctx.saved_tensors
+        scaled = (None if found is None else found * grads[0] for found in (weight_grad, bias_grad))
+        return first * grads[0].to(first.dtype), second * grads[0].to(second.dtype), *scaled, None, None
+
+
+def symmetric_divergence(
+    first: Tensor,
+    second: Tensor,
+    weight: Tensor,
+    weights: Tensor,
+    *,
+    bias: Tensor | None = None,
+    cap: float = 0.0,
+    scale: float = 1.0,
+) -> Tensor:
+    """Σ w ½ (KL(p ‖ q) + KL(q ‖ p)), in nats. first, second: [N, D], weight: [V, D], weights: [N] -> scalar, float32.
+
+    p and q are what the output layer makes of the two hidden states; gradients go into both, and into the layer.
+    """
+    return _Divergence.apply(first, second, weight, bias, weights, _Form(float(cap), float(scale)))
+
+
 def cross_entropy_and_z(
     hidden: Tensor,
     weight: Tensor,
@@ -182,12 +249,13 @@ def cross_entropy_and_z(
     z_loss: float = 0.0,
     cap: float = 0.0,
     scale: float = 1.0,
+    smoothing: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """`cross_entropy_sum`, and how much of it is the z-loss, detached."""
     if not torch.is_grad_enabled():  # a Function sees that its inputs are parameters, not that nobody will ask
         hidden, weight = hidden.detach(), weight.detach()
         bias = None if bias is None else bias.detach()
-    form = _Form(float(cap), float(scale), float(z_loss))
+    form = _Form(float(cap), float(scale), float(z_loss), float(smoothing))
     total, added = _CrossEntropySum.apply(hidden, weight, bias, targets, weights, form)
     return total, added
 
@@ -202,12 +270,13 @@ def cross_entropy_sum(
     z_loss: float = 0.0,
     cap: float = 0.0,
     scale: float = 1.0,
+    smoothing: float = 0.0,
 ) -> Tensor:
     """Σ w (-log p(target) + z logsumexp²). hidden: [N, D], weight: [V, D], targets, weights: [N], bias: [V] -> scalar.
 
-    In float32. ``cap`` 0 caps nothing.
+    In float32. ``cap`` 0 caps nothing. With ``smoothing`` ε it is -(1 - ε) log p(target) - ε/V Σ log p.
     """
-    options: dict[str, Any] = {"bias": bias, "z_loss": z_loss, "cap": cap, "scale": scale}
+    options: dict[str, Any] = {"bias": bias, "z_loss": z_loss, "cap": cap, "scale": scale, "smoothing": smoothing}
     return cross_entropy_and_z(hidden, weight, targets, weights, **options)[0]
 
 

@@ -17,10 +17,11 @@ class NextToken:
     """Σ over targets of mask · -log p(id | earlier ids of the same segment), in nats.
 
     With ``z_loss`` that times the square of the softmax's normaliser is added; the metric of that name is what it adds.
+    ``smoothing`` is that of the labels: what is held out is measured without.
     """
 
-    def __init__(self, z_loss: float = 0.0) -> None:
-        self.z_loss = z_loss
+    def __init__(self, z_loss: float = 0.0, smoothing: float = 0.0) -> None:
+        self.z_loss, self.smoothing = z_loss, smoothing
 
     def weight(self, batch: Batch) -> float:
         """The mask's sum; the first column is nobody's target."""
@@ -37,7 +38,7 @@ class NextToken:
     def from_hidden(self, model: Transformer, hidden: Tensor, batch: Batch) -> tuple[Tensor, Metrics]:
         """The loss sum once the model has run. hidden: [B, T, D]."""
         picked, targets, weights, _ = kept(hidden, batch.ids, batch.mask)
-        options = output_of(model) | {"z_loss": self.z_loss}
+        options = output_of(model) | {"z_loss": self.z_loss, "smoothing": self.smoothing}
         total, added = cross_entropy_and_z(picked, model.output_weight, targets, weights, **options)
         return total, {"z_loss": added} if self.z_loss else {}
 

@@ -53,6 +53,37 @@ class PredictAhead:
             raise UserError("nothing is predicted ahead", where="recipe: predict_ahead.weight", remedy="Set tokens")
 
 
+@dataclass(frozen=True)
+class Adversarial:
+    """Move the embeddings to where the loss is worse, and learn from there too."""
+
+    name: Literal["none", "fgm", "freelb"] = "none"
+    """fgm: the plain loss and one from a step away (Miyato et al. 2017); freelb: steps from a random start (Zhu
+    2020)."""
+    epsilon: float = 1.0
+    """How far at most: the L2 norm of the change of all embeddings of a document together."""
+    step: float = 0.1
+    """freelb: how far a step goes, in the same norm."""
+    steps: int = 3
+    """freelb: passes of a batch."""
+
+    def __post_init__(self) -> None:
+        if self.epsilon <= 0 or self.step <= 0 or self.steps < 2:
+            what = "epsilon and step must be above 0, and steps at least 2"
+            raise UserError(what, where="recipe: adversarial")
+        own = (self.step, self.steps) != (Adversarial.step, Adversarial.steps)
+        if self.name == "none" and (own or self.epsilon != Adversarial.epsilon):
+            raise UserError("nothing is moved", where="recipe: adversarial", remedy="Give adversarial.name")
+        if self.name == "fgm" and own:
+            what = "fgm moves once, by epsilon"
+            raise UserError(what, where="recipe: adversarial", remedy="Leave out step and steps, or use freelb")
+
+    @property
+    def passes(self) -> int:
+        """How often a batch is read."""
+        return {"none": 1, "fgm": 2, "freelb": self.steps}[self.name]
+
+
 def check_z_loss(z_loss: float) -> None:
     """A `UserError` for a coefficient that rewards large normalisers."""
     if z_loss < 0:

@@ -49,6 +49,12 @@ class Training:
     """How often to measure and sample on the way."""
     device: DeviceName = "auto"
     """auto, cpu, cuda or mps."""
+    patience: int = 0
+    """End the run after so many measurements in a row without a lower held-out loss; 0 never does."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are written: the last ones, or those of the measurement with the lowest held-out loss."""
+    ema: float = 0.0
+    """Measure and write the exponential moving average of the weights, such as 0.999; 0 the weights themselves."""
     precision: Precision = "auto"
     """auto, fp32, bf16 or fp16."""
     seed: int = 0
@@ -71,7 +77,15 @@ class Training:
             raise UserError(f"{' and '.join(given)} both say how long the run is", where="recipe", remedy="Give one")
         if len(set(self.track)) < len(self.track):
             raise UserError("names one twice", where="recipe: track")
+        self._check_keeping()
         self.settings(1)  # what does not go together is refused when the recipe is read
+
+    def _check_keeping(self) -> None:
+        """What could never happen is refused."""
+        share(self.ema, "ema")
+        if not 0 <= self.patience < max(self.evaluations, 1):
+            what = f"of {self.evaluations} measurements a patience of {self.patience} is never used up, or is negative"
+            raise UserError(what, where="recipe: patience", remedy="Give more --evaluations, or less patience")
 
     def settings(self, steps: int) -> TrainSettings:
         """What the loop is told; ``steps`` is the stage's own length, where neither `steps` nor `seconds` is given."""

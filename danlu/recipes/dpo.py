@@ -108,7 +108,7 @@ def run(recipe: Dpo, *, fresh: bool = False) -> Artifact:
             return []
         found = preference(model, objective.reference, held_out, beta=recipe.beta, pad_id=tokenizer.pad_id)
         draft.metrics["preference"] = asdict(found)
-        return [{f"held_out_{name}": value for name, value in asdict(found).items()}]
+        return [{"loss" if key == "loss" else f"held_out_{key}": value for key, value in asdict(found).items()}]
 
     asked = [[{"role": "user", "content": prompt}] for prompt in recipe.prompts]
     prompts = [render(tokenizer, turns, add_generation_prompt=True).ids for turns in asked]

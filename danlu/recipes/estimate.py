@@ -9,6 +9,7 @@ from typing import Any
 
 from danlu.base.device import matmul_flops, pick_device, pick_precision, torch_dtype
 from danlu.base.progress import count
+from danlu.recipes.auto import EPOCHS
 from danlu.recipes.deriving import run_tokens, settle, shaped
 from danlu.recipes.pretrain import Pretrain
 from danlu.text import packages
@@ -51,8 +52,8 @@ def estimate(
         tuner = recipes["sft"]
         most = tuner.most_per_source * BYTES_PER_CHAT
         used = sum(min(size_of((source,)), most or chats) for source in dialogues)
-        seconds = tuner.epochs * used / BYTES_PER_TOKEN * cost
-        found["sft"] = (f"about {count(used)}B of chats, {tuner.epochs:g} epochs", seconds)
+        epochs = tuner.epochs or EPOCHS
+        found["sft"] = (f"about {count(used)}B of chats, {epochs:g} epochs", epochs * used / BYTES_PER_TOKEN * cost)
     if "preferences" in recipes:
         sampler = recipes["preferences"]
         batches = sampler.prompts * sampler.answers / 128

@@ -1,6 +1,7 @@
 """What pretraining, SFT and DPO have in common: device, hooks, the loop, and a model directory at the end."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,9 @@ from danlu.tokens.chat import Rendered
 from danlu.tokens.pack import ListItems
 from danlu.tokens.tokenizer import Tokenizer
 from danlu.train.checkpoint import Checkpoints
+from danlu.train.hooks import Hook
+from danlu.train.hooks.average import Average, trained
+from danlu.train.hooks.best import Best
 from danlu.train.hooks.evaluation import Periodic
 from danlu.train.hooks.metrics import JsonLines, KeepLength, Metrics
 from danlu.train.hooks.tracking import Tracking, open_trackers
@@ -137,24 +141,14 @@ def train(
 
     ``at_end`` is given the weights that are about to be written.
     """
-    metrics = JsonLines(draft.path / "metrics.jsonl")
-    samples = JsonLines(draft.path / "samples.jsonl")
-    hooks = [
-        Metrics(metrics),
-        Periodic(model, measure, metrics, settings.evaluate_every, "eval", settings.evaluate_seconds),
-        Periodic(
-            model, _sampler(tokenizer, prompts), samples, settings.evaluate_every, "sample", settings.evaluate_seconds
-        ),
-        KeepLength(metrics),
-        KeepLength(samples),
-        Tracking(metrics, open_trackers(draft.recipe.track, draft.path, draft.stage)),
-    ]
+    hooks, best = _hooks(draft, model, tokenizer, settings, measure, prompts)
     peak = draft.decide("peak_flops", lambda: f"{peak_flops(machine.device, machine.precision):.4g}")
     checkpoints = Checkpoints(draft.path / ".checkpoints")
     loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage,
                 ratios=rate_ratios(model))  # fmt: skip
     loop.skipped, loop.peak = draft.path / "skipped", float(peak)
     totals = loop.run()
+    _measure_kept(draft, model, measure, best, totals.step)
     if at_end is not None:
         at_end(model)
     model.compute_dtype = torch.float32
@@ -179,6 +173,58 @@ def train(
         f"({count(draft.metrics['tokens_per_second'])} tokens/s, {machine.precision})"
     )
     return draft.finish()
+
+
+def _hooks(
+    draft: Draft,
+    model: Transformer,
+    tokenizer: Tokenizer,
+    settings: TrainSettings,
+    measure: Measure,
+    prompts: list[list[int]],
+) -> tuple[list[Hook], Best | None]:
+    """What happens beside the steps, and of it what looks for the best weights.
+
+    In this order a step's average is what is measured after it, and the best weights are back for the last samples.
+    """
+    metrics, samples = (JsonLines(draft.path / name) for name in ("metrics.jsonl", "samples.jsonl"))
+    average = Average(model, draft.recipe.ema) if draft.recipe.ema else None
+    within = nullcontext if average is None else average.in_place
+    seen = Periodic(model, measure, metrics, settings.evaluate_every, "eval", settings.evaluate_seconds, within)
+    best = _best(draft, model, seen, average)
+    sampler, often = _sampler(tokenizer, prompts), (settings.evaluate_every, "sample", settings.evaluate_seconds)
+    hooks = [
+        Metrics(metrics),
+        *([average] if average else []),
+        seen,
+        *([best] if best else []),
+        Periodic(model, sampler, samples, *often, within),
+        KeepLength(metrics),
+        KeepLength(samples),
+        Tracking(metrics, open_trackers(draft.recipe.track, draft.path, draft.stage)),
+    ]
+    return hooks, best
+
+
+def _best(draft: Draft, model: Transformer, seen: Periodic, average: Average | None) -> Best | None:
+    """What looks for the best weights, where the recipe asks for them or for an end when they are found."""
+    recipe = draft.recipe
+    if recipe.keep == "last" and not recipe.patience:
+        return None
+    folder = draft.path / ".best" if recipe.keep == "best" else None
+    own = trained(model)
+    return Best(seen, average.shadow if average else own, own, patience=recipe.patience, folder=folder)
+
+
+def _measure_kept(draft: Draft, model: Transformer, measure: Measure, best: Best | None, steps: int) -> None:
+    """Where earlier weights than the last are kept, the manifest's numbers become theirs."""
+    if best is None:
+        return
+    draft.metrics |= {"best_step": best.step, "best_loss": best.value}
+    if best.folder is not None and best.step != steps:
+        say(f"  kept: the weights of step {best.step}, whose held-out {best.name} was lowest, {best.value:.4f}")
+        with torch.no_grad():
+            measure(model)
 
 
 def _sampler(tokenizer: Tokenizer, prompts: list[list[int]]) -> Measure:

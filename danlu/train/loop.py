@@ -4,7 +4,8 @@ It knows batches, an objective that returns a sum and a weight, an optimizer, an
 the weight of the whole batch, so the update does not depend on how the batch was cut. It saves everything
 that decides what comes next, and a run taken up again ends in the same bits as one that was never stopped.
 Where a run has phases (`danlu.train.unfreezing`), each begins with a new optimizer, a new guard and the schedule anew.
-Ctrl-C and SIGTERM end it after the step in hand, with a checkpoint (`danlu.train.stopping`).
+Ctrl-C and SIGTERM end it after the step in hand, with a checkpoint (`danlu.train.stopping`), and a hook may say that
+enough has been learned.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from danlu.base.errors import UserError
 from danlu.base.progress import Bar, bar, count, say
 from danlu.base.seed import load_random_state, random_state
 from danlu.model.transformer import Transformer
-from danlu.objectives.objective import Objective
+from danlu.objectives.objective import Objective, passes
 from danlu.tokens.batches import Batch, Source
 from danlu.train.checkpoint import Checkpoints, copy_into, owned, prefixed
 from danlu.train.guard import Guard, save_batch
@@ -117,18 +118,29 @@ class Loop:
                 self._turn()
                 for hook in self.hooks:
                     hook.after_step(step)
+                step = self._unless_enough(step)
                 if step.last:
                     for hook in self.hooks:
                         hook.at_end(step)
                 elif asked.number or step.number % self.settings.checkpoint_every == 0:
                     self.save()
                 self._stop_if_asked(asked, step)
+                if step.last:
+                    break
         self.model.eval()
         return self.totals
 
     def _over(self) -> bool:
         by_clock = self.settings.seconds
         return self.totals.seconds >= by_clock if by_clock else self.totals.step >= self.settings.steps
+
+    def _unless_enough(self, step: Step) -> Step:
+        """The step, made the last one if a hook has seen enough."""
+        why = None if step.last else next((found for hook in self.hooks if (found := hook.enough())), None)
+        if why is None:
+            return step
+        say(f"  {self.title}: ends after step {step.number} of {self.settings.length}: {why}")
+        return dataclasses.replace(step, last=True)
 
     def _stop_if_asked(self, asked: Asked, step: Step) -> None:
         if asked.number:
@@ -197,14 +209,14 @@ class Loop:
         away = self.settings.offload in ("activations", "both")
         for piece in pieces:
             with activations_on_host() if away else nullcontext():
-                summed, parts = self.objective(self.model, piece)
-            if self.updates is not None:
-                reason = self.guard.verdict(float(summed.detach()) / weight, None)
-            if reason is None:
-                (summed * (self.scaler.scale / weight)).backward()
-            loss += float(summed.detach())
-            for name, value in parts.items():
-                metrics[name] = metrics.get(name, 0.0) + float(value)
+                for summed, parts in passes(self.objective, self.model, piece):
+                    if self.updates is not None:
+                        reason = self.guard.verdict(float(summed.detach()) / weight, None)
+                    if reason is None:
+                        (summed * (self.scaler.scale / weight)).backward()
+                    loss += float(summed.detach())
+                    for name, value in parts.items():
+                        metrics[name] = metrics.get(name, 0.0) + float(value)
         if isinstance(self.learner, NewRows):
             self.learner.collect()
         return loss / weight, {name: value / weight for name, value in metrics.items()}, reason
@@ -232,7 +244,12 @@ class Loop:
             torch._foreach_mul_(gradients, limit / norm)
 
     def _tensors(self) -> dict[str, Tensor]:
-        return prefixed("model", dict(self.optimizer.trainable)) | prefixed("optimizer", self.optimizer.state())
+        own = prefixed("model", dict(self.optimizer.trainable)) | prefixed("optimizer", self.optimizer.state())
+        return own | prefixed("hook", self._hook_tensors())
+
+    def _hook_tensors(self) -> dict[str, Tensor]:
+        parts = ((number, hook.tensors()) for number, hook in enumerate(self.hooks))
+        return {f"{number}.{name}": value for number, values in parts for name, value in values.items()}
 
     def save(self) -> None:
         """Write a checkpoint of everything that decides what comes next; none while steps are being skipped."""
@@ -257,6 +274,7 @@ class Loop:
         self._turn()  # tensors are those of the phase that comes
         copy_into(dict(self.optimizer.trainable), owned("model", tensors))
         copy_into(self.optimizer.state(), owned("optimizer", tensors))
+        copy_into(self._hook_tensors(), owned("hook", tensors))
         self.source.load_state_dict(state["source"])
         self.guard.load_state_dict(state["guard"])
         self.scaler.load_state_dict(state["scaler"])

@@ -16,13 +16,16 @@ def share(settings: ScheduleSettings, step: int, steps: int) -> float:
 
     cosine: Loshchilov and Hutter 2017. stable (warm-up-stable-decay): Hu et al. 2024, MiniCPM, with the linear decay
     to zero of Defazio et al. 2023. linear: the same from the warm-up on, as Devlin et al. 2019 (BERT). inverse_sqrt:
-    Vaswani et al. 2017, section 5.3.
+    Vaswani et al. 2017, section 5.3. rising: the range test of Smith 2017, arXiv:1506.01186, exponentially as usual
+    since.
     """
     warmup = round(settings.rise * steps)
     if step < warmup:
         return (step + 1) / (warmup + 1)
     if settings.name == "constant":
         return 1.0
+    if settings.name == "rising":
+        return float(settings.floor ** (1 - min(step / max(steps - 1, 1), 1.0)))
     if settings.name == "inverse_sqrt":
         return max((max(warmup, 1) / max(step, 1)) ** 0.5, settings.floor)
     if settings.name == "cosine":

@@ -73,14 +73,16 @@ class OptimizerSettings:
 class ScheduleSettings:
     """The learning rate over the run, as shares of it."""
 
-    name: Literal["cosine", "stable", "linear", "inverse_sqrt", "constant"] = "stable"
-    """After the warm-up: cosine; stable and then down (warm-up-stable-decay); linear; inverse_sqrt; constant."""
+    name: Literal["cosine", "stable", "linear", "inverse_sqrt", "constant", "rising"] = "stable"
+    """After the warm-up: cosine; stable and then down (warm-up-stable-decay); linear; inverse_sqrt; constant. rising,
+    for a range test, grows from the floor to the peak by the same factor each step."""
     warmup: float | None = None
     """Share of the run spent rising linearly; unset is 0.05, or in pretraining what the model's size asks for."""
     decay: float = 0.4
     """Share of the run spent falling linearly at the end (read by stable only)."""
     floor: float = 0.0
-    """Where the learning rate ends, as a share of its peak; below it inverse_sqrt never falls."""
+    """Where the learning rate ends, as a share of its peak; below it inverse_sqrt never falls, and rising begins
+    there."""
 
     def __post_init__(self) -> None:
         decay = self.decay if self.name == "stable" else 0.0
@@ -94,11 +96,15 @@ class ScheduleSettings:
             )
         if self.name == "constant" and self.floor:
             raise UserError("constant never falls", where="recipe: schedule.floor")
+        if self.name == "rising" and (self.warmup or not self.floor):
+            what = "rising is a warm-up of its own, from a floor above 0"
+            raise UserError(what, where="recipe: schedule", remedy="Give schedule.floor and no schedule.warmup")
 
     @property
     def rise(self) -> float:
         """The share of the warm-up, given or not."""
-        return WARMUP if self.warmup is None else self.warmup
+        usual = 0.0 if self.name == "rising" else WARMUP
+        return usual if self.warmup is None else self.warmup
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from danlu.cli import read
 from danlu.model.adapters.files import CONFIG, WEIGHTS, attach
 from danlu.model.adapters.loading import open_adapter
 from danlu.model.adapters.settings import Freeze, Lora
-from danlu.model.hub import load_model
+from danlu.model.hub import load_model, read_config
 from danlu.model.transformer import Transformer
+from danlu.plan.tuning import learning_rate
 from danlu.recipes import evaluation, training
 from danlu.recipes.evaluation import Evaluate
-from danlu.recipes.sft import RATES, Sft, run
+from danlu.recipes.methods import RATES
+from danlu.recipes.sft import Sft, run
 from danlu.tokens.extending.note import EXTENSION
 from danlu.tokens.tokenizer import Tokenizer
 from danlu.train.hooks import Hook
@@ -115,14 +117,16 @@ def test_each_method_has_a_learning_rate_of_its_own(
         found: Sft = read(Sft, "sft", ["--model", str(made), "--chats", str(world), *words])
         return found.settings(1).optimizer.lr
 
-    assert (rate(), rate("--method", "lora")) == (RATES["full"], RATES["lora"]) == (1e-3, 4e-3)
-    assert rate("--method", "freeze", "--freeze.last-layers", "1", "--freeze.names", "norm", "bias") == 1e-3
+    assert (rate(), rate("--method", "lora")) == (RATES["full"], RATES["lora"]) == (3e-4, 2e-3)
+    assert rate("--method", "freeze", "--freeze.last-layers", "1", "--freeze.names", "norm", "bias") == 3e-4
     assert rate("--method", "lora", "--optimizer.lr", "1e-3") == rate("--optimizer.lr", "1e-3") == 1e-3
-    assert Sft(model=made, chats=("x",)).settings(1).optimizer == OptimizerSettings(lr=1e-3, weight_decay=0.0)
+    assert Sft(model=made, chats=("x",)).settings(1).optimizer == OptimizerSettings(lr=3e-4, weight_decay=0.0)
     found = run(recipe(made, world, tmp_path / "out", epochs=0.2))
-    assert "learning rate 0.004, that of --method lora" in capsys.readouterr().err
-    assert found.metrics["learning_rate"] == 4e-3
-    assert max(row["lr"] for row in rows(found.path, "train")) <= 4e-3
+    size = read_config(made / "pretrain").matrix_parameters()
+    wanted = learning_rate(RATES["lora"], size, "lora")
+    assert f"  lr  {wanted.value:g}  (--method lora: {RATES['lora']:g} tuned at 135M" in capsys.readouterr().err
+    assert found.metrics["learning_rate"] == wanted.value
+    assert max(row["lr"] for row in rows(found.path, "train")) <= wanted.value
     for wrong in ({"lr": -1.0}, {"beta1": 2.0}):
         with pytest.raises(UserError):
             OptimizerSettings(**wrong)

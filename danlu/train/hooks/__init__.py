@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from danlu.train.state import Step
 
 
@@ -17,8 +19,16 @@ class Hook:
     def after_step(self, step: Step) -> None:
         """Called when a step is done or skipped."""
 
+    def enough(self) -> str | None:
+        """Asked after each step but the last: why the run is to end with it, or None."""
+        return None
+
     def at_end(self, step: Step) -> None:
         """Called once, after the last step."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What must survive a stop and is large: name → tensor, the buffers themselves."""
+        return {}
 
     def state_dict(self) -> dict[str, Any]:
         """What must survive a stop."""

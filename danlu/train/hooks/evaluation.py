@@ -1,6 +1,7 @@
 """Measure and sample while training, by functions that the recipe gives."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -15,7 +16,9 @@ class Periodic(Hook):
     """Runs ``measure(model)`` every so many steps or seconds, and after the last, and writes what it returns.
 
     The measurement sees the model in evaluation mode and without gradients, and leaves no trace in the random
-    generators, so that a run evaluates to the same bits however often it was looked at.
+    generators, so that a run evaluates to the same bits however often it was looked at. It happens ``within`` a
+    context, in which the model may have other weights. ``measured`` is the step of the latest, and ``found`` what it
+    returned.
     """
 
     def __init__(
@@ -26,9 +29,12 @@ class Periodic(Hook):
         every: int,
         kind: str,
         seconds: float = 0.0,
+        within: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> None:
         self.model, self.measure, self.lines, self.kind = model, measure, lines, kind
-        self.every, self.seconds = every, seconds
+        self.every, self.seconds, self.within = every, seconds, within
+        self.measured: int | None = None
+        self.found: list[dict[str, object]] = []
 
     def before_first(self) -> None:
         """Measure what the run starts from."""
@@ -43,14 +49,17 @@ class Periodic(Hook):
             self._run(step.number, step.tokens)
 
     def at_end(self, step: Step) -> None:
-        """Measure the final weights."""
-        self._run(step.number, step.tokens)
+        """Measure the final weights, unless a run that ends early has just been measured."""
+        if self.measured != step.number:
+            self._run(step.number, step.tokens)
 
     def _run(self, step: int, tokens: int) -> None:
         before = random_state()
         self.model.eval()
-        with torch.no_grad():
-            for record in self.measure(self.model):
-                self.lines.write({"kind": self.kind, "step": step, "tokens": tokens, **record})
+        with torch.no_grad(), self.within():
+            self.found = self.measure(self.model)
+        for record in self.found:
+            self.lines.write({"kind": self.kind, "step": step, "tokens": tokens, **record})
+        self.measured = step
         self.model.train()
         load_random_state(before)
