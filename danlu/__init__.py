@@ -7,7 +7,7 @@ text        raw files → clean documents: reading, extraction, filters, privacy
 tokens      documents → ids → batches: tokenizer training, the one chat renderer, shards, packing, batches
 model       ids → hidden → logits: the transformer and its switches, caches, Hugging Face directories
 generate    logits → text: batched sampling with a key-value cache
-objectives  outputs → one number: next_token, ahead, masked, dpo, regularisers
+objectives  outputs → one number: next_token, ahead, masked, dpo, tasks with labels, regularisers
 train       batches → weights: the loop, exact checkpoints, schedules, precision, optimisers, hooks
 evaluate    weights → is it good?: perplexity, bits per byte, stop rate, preference accuracy, report
 plan        a size → what it needs: scaling laws and their sources, fits with intervals

@@ -34,6 +34,8 @@ COMMANDS = {
     ),
     "data convert": ("danlu.recipes.data", "Convert", "convert", "conversations of one shape → of another"),
     "sft": ("danlu.recipes.sft", "Sft", "run", "a model and conversations → a chat model"),
+    "task train": ("danlu.recipes.task", "TrainTask", "run", "a model and records with labels → a model for the task"),
+    "task predict": ("danlu.recipes.task_predict", "Predict", "predict", "such a model and records → guesses"),
     "merge": ("danlu.recipes.merge", "Merge", "run", "an adapter and its base → one model directory"),
     "instruct": ("danlu.recipes.instruct", "Instruct", "run", "seed tasks and a model → instruction data"),
     "preferences": ("danlu.recipes.preferences", "SamplePreferences", "run", "a chat model → preference pairs"),
@@ -45,7 +47,7 @@ COMMANDS = {
     "map": ("danlu.recipes.inspect", "Map", "house", "the rooms of the house"),
 }
 # They leave nothing behind, or one file, so --fresh means nothing
-UNREPEATED = ("chat", "report", "lineage", "map", "data inspect", "data convert")
+UNREPEATED = ("chat", "report", "lineage", "map", "data inspect", "data convert", "task predict")
 PRESETS = {"clean": "danlu.recipes.presets"}  # modules with named recipes of a command
 WITH_REPORT = ("pretrain", "sft", "dpo")
 GENERAL = """General options: --config FILE reads a recipe and --preset NAME takes a named one, where the command has

@@ -32,18 +32,18 @@ RIVER = (
     ),
     Room(
         "tokens",
-        5400,
+        5800,
         "documents → ids → batches",
         "tokenizer training, the one chat renderer, shards, packing, batches",
     ),
     Room(
         "model",
-        9200,
+        9600,
         "ids → hidden → logits",
         "the transformer and its switches, caches, Hugging Face directories",
     ),
     Room("generate", 1500, "logits → text", "batched sampling with a key-value cache"),
-    Room("objectives", 1900, "outputs → one number", "next_token, ahead, masked, dpo, regularisers"),
+    Room("objectives", 1900, "outputs → one number", "next_token, ahead, masked, dpo, tasks with labels, regularisers"),
     Room(
         "train",
         2400,
@@ -52,12 +52,12 @@ RIVER = (
     ),
     Room(
         "evaluate",
-        2000,
+        2200,
         "weights → is it good?",
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
     Room("plan", 1000, "a size → what it needs", "scaling laws and their sources, fits with intervals"),
-    Room("recipes", 8000, "wires everything", "one file a stage, presets, the chain"),
+    Room("recipes", 9400, "wires everything", "one file a stage, presets, the chain"),
 )
 
 

@@ -74,7 +74,7 @@ def save_model(model: Transformer, path: Path, tokens: dict[str, Any], stop_ids:
         save_foreign(model, path, tokens, stop_ids)
         return
     tensors = to_hub_names(model.config, {name: value.detach().cpu() for name, value in model.named_parameters()})
-    _write_weights({name: value.contiguous() for name, value in tensors.items()}, path)
+    write_tensors({name: value.contiguous() for name, value in tensors.items()}, path)
     write_text(path / "config.json", _json(to_hub_config(model.config, tokens)))
     generation = dict(tokens)
     if stop_ids:
@@ -88,7 +88,8 @@ def to_hub_names(config: ModelConfig, tensors: Tensors) -> Tensors:
     return tensors if family is None else family.save(tensors, config)
 
 
-def _write_weights(tensors: dict[str, Tensor], path: Path) -> None:
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write the weights of a directory by the names they have here, sharded above 2 GB, each file atomically."""
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, value in sorted(tensors.items()):
@@ -130,10 +131,10 @@ def read_config(path: Path) -> ModelConfig:
         from danlu.model.adapters.loading import adapter_config
 
         return adapter_config(path)
-    return _read_config(path)[1]
+    return read_kind(path)[1]
 
 
-def _read_config(path: Path) -> tuple[str, ModelConfig]:
+def read_kind(path: Path) -> tuple[str, ModelConfig]:
     """The model type, and what it is to us."""
     where = existing(path / "config.json", remedy=GIVE)
     try:
@@ -160,25 +161,26 @@ def load_model(path: Path) -> Transformer:
 
         check_merges(path)
         return merge(open_adapter(path))
-    kind, config = _read_config(path)
+    kind, config = read_kind(path)
     family = families.reading(kind)
     if family is None and kind != "danlu":
         from danlu.model.foreign import load_foreign
 
         return load_foreign(path, config)
-    tensors = _read_weights(path)
+    tensors = read_weights(path)
     try:
         ours = tensors if family is None else family.load(tensors, config)
     except UserError as error:
         raise UserError(error.what, where=path) from None
     model = Transformer(config)
     names = {name: families.theirs(getattr(family, "NAMES", {}), name) for name, _ in model.named_parameters()}
-    _fill(model, ours, names, path)
+    fill_model(model, ours, names, path)
     _tell(family, tensors, path)
     return model
 
 
-def _read_weights(path: Path) -> Tensors:
+def read_weights(path: Path) -> Tensors:
+    """The weights of a directory by the names they have there; damage is named."""
     tensors = {}
     for file in weight_files(path):
         check_hash(path, file)
@@ -231,7 +233,7 @@ def check_hash(path: Path, file: Path) -> None:
 
 
 @torch.no_grad()
-def _fill(model: Transformer, tensors: Tensors, names: dict[str, str], path: Path) -> None:
+def fill_model(model: Transformer, tensors: Tensors, names: dict[str, str], path: Path) -> None:
     """Copy, so that every parameter keeps torch's own alignment: a mapped file's would change rounding.
 
     ``tensors`` have our names, and ``names`` says what the files call them. What is left over is refused, but for an

@@ -148,7 +148,7 @@ def train(
                 ratios=rate_ratios(model))  # fmt: skip
     loop.skipped, loop.peak = draft.path / "skipped", float(peak)
     totals = loop.run()
-    _measure_kept(draft, model, measure, best, totals.step)
+    measure_kept(draft, model, measure, best, totals.step)
     if at_end is not None:
         at_end(model)
     model.compute_dtype = torch.float32
@@ -191,7 +191,7 @@ def _hooks(
     average = Average(model, draft.recipe.ema) if draft.recipe.ema else None
     within = nullcontext if average is None else average.in_place
     seen = Periodic(model, measure, metrics, settings.evaluate_every, "eval", settings.evaluate_seconds, within)
-    best = _best(draft, model, seen, average)
+    best = looking_for_best(draft, model, seen, average)
     sampler, often = _sampler(tokenizer, prompts), (settings.evaluate_every, "sample", settings.evaluate_seconds)
     hooks = [
         Metrics(metrics),
@@ -206,23 +206,32 @@ def _hooks(
     return hooks, best
 
 
-def _best(draft: Draft, model: Transformer, seen: Periodic, average: Average | None) -> Best | None:
+def looking_for_best(
+    draft: Draft,
+    model: Transformer,
+    seen: Periodic,
+    average: Average | None,
+    *,
+    name: str = "loss",
+    higher: bool = False,
+) -> Best | None:
     """What looks for the best weights, where the recipe asks for them or for an end when they are found."""
     recipe = draft.recipe
     if recipe.keep == "last" and not recipe.patience:
         return None
     folder = draft.path / ".best" if recipe.keep == "best" else None
     own = trained(model)
-    return Best(seen, average.shadow if average else own, own, patience=recipe.patience, folder=folder)
+    weights = average.shadow if average else own
+    return Best(seen, weights, own, patience=recipe.patience, folder=folder, name=name, higher=higher)
 
 
-def _measure_kept(draft: Draft, model: Transformer, measure: Measure, best: Best | None, steps: int) -> None:
+def measure_kept(draft: Draft, model: Transformer, measure: Measure, best: Best | None, steps: int) -> None:
     """Where earlier weights than the last are kept, the manifest's numbers become theirs."""
     if best is None:
         return
-    draft.metrics |= {"best_step": best.step, "best_loss": best.value}
+    draft.metrics |= {"best_step": best.step, f"best_{best.name}": best.value}
     if best.folder is not None and best.step != steps:
-        say(f"  kept: the weights of step {best.step}, whose held-out {best.name} was lowest, {best.value:.4f}")
+        say(f"  kept: the weights of step {best.step}, whose held-out {best.name} was {best.extreme}, {best.value:.4f}")
         with torch.no_grad():
             measure(model)
 

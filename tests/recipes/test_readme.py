@@ -27,6 +27,13 @@ def desk(made: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """Where a reader would stand after ``make demo``, with data of the names that the README uses."""
     for ours, theirs in (("text", "my-texts"), ("chats.jsonl", "chats.jsonl"), ("pairs.jsonl", "pairs.jsonl")):
         (tmp_path / theirs).symlink_to(world / ours)
+    words = product(("good", "bad"), THINGS, PLACES, ("a", "b"))
+    reviews = [(mood, f"{mood} {thing} {place} {letter}") for mood, thing, place, letter in words]
+    (tmp_path / "reviews.csv").write_text(
+        "text,label\n" + "".join(f"{text},{mood}\n" for mood, text in reviews), "utf-8"
+    )
+    scores = "".join(f"{text},{5 if mood == 'good' else 1}\n" for mood, text in reviews)
+    (tmp_path / "scores.csv").write_text("text,score\n" + scores, "utf-8")
     (tmp_path / "zh-texts").mkdir()
     for n, (who, what, where) in enumerate(product(PEOPLE, THINGS, PLACES)):
         said = (

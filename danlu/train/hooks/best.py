@@ -29,7 +29,8 @@ class Best(Hook):
     """Looks at the ``name`` of what ``watched``, which must stand before it, has measured.
 
     ``weights`` are what was measured, the buffers themselves; ``parameters`` are the model's, of the same names: both
-    the same, but where an average is measured. What an evaluation before the first step found does not count.
+    the same, but where an average is measured. ``higher`` says that more is better, as of an accuracy. What an
+    evaluation before the first step found does not count.
     """
 
     def __init__(
@@ -41,10 +42,11 @@ class Best(Hook):
         patience: int = 0,
         folder: Path | None = None,
         name: str = "loss",
+        higher: bool = False,
     ) -> None:
         self.watched, self.weights, self.parameters = watched, weights, parameters
-        self.patience, self.folder, self.name = patience, folder, name
-        self.value, self.step, self.worse = math.inf, 0, 0
+        self.patience, self.folder, self.name, self.higher = patience, folder, name, higher
+        self.value, self.step, self.worse = (-math.inf if higher else math.inf), 0, 0
         self._file, self._hash, self._looked = "", "", 0
         self._referred: list[str] = []
 
@@ -57,7 +59,12 @@ class Best(Hook):
         """After so many measurements that were no better."""
         if not self.patience or self.worse < self.patience:
             return None
-        return f"the held-out {self.name} was lowest, {self.value:.4f}, after step {self.step}"
+        return f"the held-out {self.name} was {self.extreme}, {self.value:.4f}, after step {self.step}"
+
+    @property
+    def extreme(self) -> str:
+        """What the best is among its like."""
+        return "highest" if self.higher else "lowest"
 
     def at_end(self, step: Step) -> None:
         """The last measurement, and then the best weights."""
@@ -72,7 +79,7 @@ class Best(Hook):
             what = f"nothing was held out whose {self.name} could be measured"
             raise UserError(what, where="recipe: patience, keep", remedy="Hold something out, or leave both out")
         self._looked, value = number, found[0]
-        if not value < self.value:  # what is not a number is no better
+        if not (value > self.value if self.higher else value < self.value):  # what is not a number is no better
             self.worse += 1
             return
         self.value, self.step, self.worse = value, number, 0
