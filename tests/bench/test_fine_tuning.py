@@ -45,3 +45,26 @@ def test_the_median_leaves_the_first_step_out(script: Scripts, capsys: pytest.Ca
     said = json.loads(capsys.readouterr().out)
     assert said["median"] == pytest.approx((2 + 1) / 2)
     assert said["parameters"] == 7
+
+
+def test_surely_above_is_more_than_the_interval(script: Scripts) -> None:
+    labels = script("labels")
+    sure = labels.record("x", "y", [0.9, 0.92, 0.94], [0.8, 0.81, 0.85], sure=True)
+    low, _ = sure.details["difference, 95 % interval"]
+    assert low == pytest.approx(0.1 - 4.303 * 0.01 / 3**0.5)
+    assert sure.ratio > sure.target > 1
+    unsure = labels.record("x", "y", [0.9, 0.7, 0.94], [0.8, 0.81, 0.85], sure=True)
+    assert unsure.ratio < unsure.target
+    assert labels.record("x", "y", [0.9], [0.8]).target == 1.0
+
+
+def test_what_is_measured_is_never_learned(script: Scripts) -> None:
+    labels = script("labels")
+    rows = [{"text": f"text {n}", "label": "ab"[n % 2]} for n in range(200)] + [{"text": "text  1", "label": "a"}]
+    sides = [labels.drawn(rows, labels.text_of, seed, 50, 20) for seed in (0, 1)]
+    assert [(len(learn), len(test)) for learn, test in sides] == [(50, 20)] * 2
+    assert sides[0][0] != sides[1][0]
+    assert sides[0][1] == sides[1][1]
+    for learn, test in sides:
+        assert not {row["text"].replace(" ", "") for row in learn} & {row["text"].replace(" ", "") for row in test}
+    assert [row["label"] for row in labels.few(sides[0][0], 3)] == ["a"] * 3 + ["b"] * 3

@@ -37,6 +37,8 @@ from danlu.model.foreign import ForeignConfig
 from danlu.model.quantized import Nf4Linear, in_format, rounded
 from danlu.model.transformer import Transformer
 
+SHORTEST = 1e-24  # the square of a row's length by which DoRA still divides
+
 
 class LoraLinear(nn.Module):
     """A frozen linear layer and its change; the names are peft's."""
@@ -79,11 +81,11 @@ class LoraLinear(nn.Module):
 
     @torch.no_grad()
     def lengths(self) -> Tensor:
-        """The lengths of the rows of W + s · B A, [O]; with DoRA only."""
+        """The lengths of the rows of W + s · B A, [O]; with DoRA only. A row of zeros is given one that divides."""
         along = (self.base.weight @ self.lora_A.t() * self.lora_B).sum(dim=1)  # row of W · row of B A
         thin = self.lora_A @ self.lora_A.t()  # [r, r]
         both = ((self.lora_B @ thin) * self.lora_B).sum(dim=1)
-        return (self.squares + 2 * self.scale * along + self.scale**2 * both).sqrt()
+        return (self.squares + 2 * self.scale * along + self.scale**2 * both).clamp_min(SHORTEST).sqrt()
 
     def shares(self) -> Tensor:
         """DoRA's m over those lengths, [O]; through the lengths no gradient flows."""

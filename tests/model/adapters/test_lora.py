@@ -78,6 +78,20 @@ def test_dora_computes_its_formula(bias: bool, dropped: float) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_dora_leaves_rows_of_zeros_alone() -> None:
+    """A length of 0 has no direction: the row gives 0, as it did, and its gradients are numbers."""
+    base = Linear(8, 6, bias=False)
+    with torch.no_grad():
+        base.weight[2] = 0
+    made = LoraLinear(base, 2, 0.7, dora=True)
+    torch.nn.init.normal_(made.lora_A)
+    found = made(X)
+    torch.testing.assert_close(found, base(X))
+    found.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in (made.lora_A, made.lora_B))
+    assert found[..., 2].eq(0).all()
+
+
 def test_dropout_hides_input_from_the_change_alone_and_only_while_training() -> None:
     made = layer(0.5)
     made.train()
