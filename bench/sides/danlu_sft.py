@@ -1,6 +1,6 @@
 """Danlu's side of sft_speed: what `danlu sft` does with samples from a file, in a process of its own.
 
-    python danlu_sft.py WORK.json lora|full
+    python danlu_sft.py WORK.json lora|qlora|full
 
 The samples of a step are packed into rows as `danlu sft` packs them; model, adapter, objective and loop are its own.
 """
@@ -17,6 +17,7 @@ from sft_rows import Sample, Times, read, tell
 from danlu.base.device import keep_memory
 from danlu.base.seed import seed_everything
 from danlu.model.adapters.files import attach
+from danlu.model.adapters.quantization import Quantization
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import load_model
 from danlu.objectives.next_token import NextToken
@@ -73,8 +74,9 @@ def main() -> None:
     seed_everything(0)
     base = Path(work["model"])
     model = load_model(base)
-    if method == "lora":
-        attach(model, Lora(rank=work["rank"], alpha=work["alpha"]), base, work["seed"])
+    if method != "full":
+        how = Quantization() if method == "qlora" else None
+        attach(model, Lora(rank=work["rank"], alpha=work["alpha"]), base, work["seed"], (), how)
     settings = TrainSettings(
         steps=len(groups),
         optimizer=OptimizerSettings(name="adamw", lr=work["lr"], beta2=0.999, weight_decay=0.0),
