@@ -249,7 +249,7 @@ def sentiment(go: Runs, seeds: range, small: int) -> list[Record]:
 def names(go: Runs, seeds: range, small: int) -> list[Record]:
     """F1 of names in news, with hidden tokens beside the tags and without."""
     from danlu.objectives.settings import Masking
-    from danlu.recipes.task_settings import Holes
+    from danlu.recipes.tasks.settings import Holes
 
     rows, ours, plain = tagged(), list[float](), list[float]()
     for seed in seeds:
@@ -265,7 +265,7 @@ def names(go: Runs, seeds: range, small: int) -> list[Record]:
 
 def semi(go: Runs, seeds: range, small: int) -> list[Record]:
     """Few labels and many texts."""
-    from danlu.recipes.task_settings import Semi
+    from danlu.recipes.tasks.settings import Semi
 
     rows, records = chinese_rows(), list[Record]()
     ways = {"pseudo": Semi(rounds=1, threshold=0.8), "consistency": Semi(method="consistency", threshold=0.8),
@@ -293,7 +293,7 @@ def semi(go: Runs, seeds: range, small: int) -> list[Record]:
 
 def both(go: Runs, seeds: range, small: int) -> list[Record]:
     """Labels of one kind beside numbers of another: films, and goods."""
-    from danlu.recipes.task_settings import Several
+    from danlu.recipes.tasks.settings import Several
 
     records = []
     goods = [{"text": text, "score": score} for text, score in judged("amazonReviewSnippets")]

@@ -3,8 +3,8 @@
     danlu task train --kind classify --model runs/encoder --data reviews.jsonl --out runs/reviews
     danlu task train --data topic=classify:topics.csv names=tag:news.conll --model runs/encoder --out runs/both
 
-Several tasks share one trunk and leave a directory each. The parts: `task_data` reads and splits, `task_kinds` says
-what each kind learns, guesses and is measured by, `task_training` trains, `semi` makes use of texts without labels.
+Several tasks share one trunk and leave a directory each. The parts stand in `tasks/`: `data` reads and splits, `kinds`
+says what each kind learns, guesses and is measured by, `training` trains, `semi` makes use of texts without labels.
 """
 
 import re
@@ -16,7 +16,7 @@ from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError, nearest
 from danlu.base.recipe import UNCHANGING
 from danlu.recipes.common import Training, share
-from danlu.recipes.task_settings import Answers, Embed, Holes, Semi, Several
+from danlu.recipes.tasks.settings import Answers, Embed, Holes, Semi, Several
 from danlu.text.sample import Kind
 from danlu.train.settings import OptimizerSettings, ScheduleSettings, TrainSettings
 
@@ -173,6 +173,6 @@ def sources(recipe: TrainTask) -> dict[str, Path]:
 
 def run(recipe: TrainTask, *, fresh: bool = False) -> Artifact:
     """Train, and leave a directory for the task, or one for each."""
-    from danlu.recipes.task_training import train_tasks
+    from danlu.recipes.tasks.training import train_tasks
 
     return train_tasks(recipe, fresh=fresh)

@@ -50,9 +50,9 @@ def predict(recipe: Predict) -> dict[str, Any]:
     """Write the guesses, in the order of the records, and return the measures (none without labels)."""
     from danlu.base.device import pick_device
     from danlu.model.task_files import open_task
-    from danlu.recipes.task_data import check_labels
-    from danlu.recipes.task_kinds import encoder_of, guess, is_known, measure
-    from danlu.recipes.task_training import tell
+    from danlu.recipes.tasks.data import check_labels
+    from danlu.recipes.tasks.kinds import encoder_of, guess, is_known, measure
+    from danlu.recipes.tasks.training import tell
     from danlu.text.labelled import read_samples
     from danlu.tokens.tokenizer import Tokenizer
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from danlu.recipes.semi import chosen, halves
 from danlu.recipes.task import TrainTask, run
-from danlu.recipes.task_settings import Semi
+from danlu.recipes.tasks.semi import chosen, halves
+from danlu.recipes.tasks.settings import Semi
 from danlu.text.sample import Sample
 from danlu.train.settings import OptimizerSettings
 from tests.task_world import reviews, write, write_model

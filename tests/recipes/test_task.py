@@ -15,7 +15,7 @@ from danlu.base.errors import UserError
 from danlu.cli import main, read
 from danlu.recipes.task import TrainTask, run, tasks_of
 from danlu.recipes.task_predict import Predict, predict
-from danlu.recipes.task_settings import Answers, Embed, Holes, Semi, Several
+from danlu.recipes.tasks.settings import Answers, Embed, Holes, Semi, Several
 from danlu.train.loop import Loop
 from danlu.train.settings import OptimizerSettings
 from tests.task_world import BAD, GOOD, PEOPLE, PLACES, questions, reviews, sentences, write, write_model

@@ -15,7 +15,7 @@ from danlu.objectives.masked_tags import MaskedTags
 from danlu.objectives.multitask import MultiTask
 from danlu.objectives.settings import Masking
 from danlu.recipes.task import TrainTask, run
-from danlu.recipes.task_settings import Answers, Embed, Holes, Semi, Several
+from danlu.recipes.tasks.settings import Answers, Embed, Holes, Semi, Several
 from danlu.tokens.batches import Batch
 from danlu.train.hooks.average import Average
 from danlu.train.hooks.best import Best

@@ -24,7 +24,7 @@ from danlu.objectives.contrast import DEGREE, vectors
 from danlu.objectives.labelled import TYPES, RowLoss
 from danlu.objectives.span import SPAN, Found, Span, best_span, span_of
 from danlu.objectives.tag import TAGS, Tag, best_tags, entities, marked
-from danlu.recipes.task_data import Prepared
+from danlu.recipes.tasks.data import Prepared
 from danlu.text.sample import Sample
 from danlu.tokens.batches import Batch
 from danlu.tokens.examples import Example, Value, collate

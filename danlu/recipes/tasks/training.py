@@ -32,8 +32,8 @@ from danlu.objectives.masked_tags import MaskedTags
 from danlu.objectives.multitask import BALANCE, TASK, MultiTask, Uncertainty
 from danlu.objectives.objective import Objective
 from danlu.recipes.task import STAGE, TrainTask, sources
-from danlu.recipes.task_data import Prepared, prepare_tasks
-from danlu.recipes.task_kinds import encoder_of, guess, lessons, loss_of, measure, start_at
+from danlu.recipes.tasks.data import Prepared, prepare_tasks
+from danlu.recipes.tasks.kinds import encoder_of, guess, lessons, loss_of, measure, start_at
 from danlu.recipes.training import (
     Machine,
     Measure,
@@ -180,14 +180,14 @@ def train_tasks(recipe: TrainTask, *, fresh: bool = False) -> Artifact:
     _check_pairs(recipe, tasks)
     guessed = None
     if recipe.unlabelled:
-        from danlu.recipes.semi import read_unlabelled
+        from danlu.recipes.tasks.semi import read_unlabelled
 
         guessed = read_unlabelled(recipe, next(iter(tasks.values())))
     draft = artifact.begin(recipe.out, STAGE, recipe, sources(recipe), fresh=fresh)
     work = Work(recipe, draft, prepare(draft, recipe.device, recipe.precision, recipe.seed), tokenizer, tasks)
     draft.metrics["records"] = {name: [len(task.training), len(task.held_out)] for name, task in tasks.items()}
     if guessed is not None:
-        from danlu.recipes.semi import train_semi
+        from danlu.recipes.tasks.semi import train_semi
 
         trunk, totals = train_semi(work, guessed)
     else:

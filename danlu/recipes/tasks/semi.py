@@ -25,9 +25,9 @@ from danlu.objectives.classify import LABEL, Classify
 from danlu.objectives.consistency import ChangedBatches, Changer, Consistency
 from danlu.objectives.labelled import WEIGHT, Labelled
 from danlu.recipes.task import TrainTask
-from danlu.recipes.task_data import Prepared, key_of
-from danlu.recipes.task_kinds import encoder_of, guess, lessons, loss_of, rows_of
-from danlu.recipes.task_training import FINAL, Work
+from danlu.recipes.tasks.data import Prepared, key_of
+from danlu.recipes.tasks.kinds import encoder_of, guess, lessons, loss_of, rows_of
+from danlu.recipes.tasks.training import FINAL, Work
 from danlu.text.labelled import read_samples, words_of
 from danlu.text.sample import Sample
 from danlu.tokens.examples import Example
