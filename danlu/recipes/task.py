@@ -22,7 +22,9 @@ from danlu.train.settings import OptimizerSettings, ScheduleSettings, TrainSetti
 
 STAGE = "task"
 NAMED = re.compile(r"([A-Za-z][\w-]*)=([a-z]+):(.+)")
-RATES: dict[str, float] = {"muon": 1e-3, "adamw": 1e-4}
+# MiniLM, 1,000 reviews, two epochs, accuracy on 600 others: AdamW 0.785 at 1e-4 and 0.797 at 3e-4, Muon 0.778, 0.783
+# and 0.760 at 3e-4, 1e-3 and 3e-3. Of steps as short as these Muon's own products are two fifths.
+RATES: dict[str, float] = {"muon": 1e-3, "adamw": 3e-4}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,8 @@ class TrainTask(Training):
     """Passes over the records."""
     batch_examples: int = 32
     """Rows of a step."""
-    optimizer: OptimizerSettings = OptimizerSettings()
-    """How gradients become updates; unset, lr is 1e-3, with adamw 1e-4, and weight_decay 0."""
+    optimizer: OptimizerSettings = OptimizerSettings(name="adamw")
+    """How gradients become updates; unset, lr is 3e-4, with muon 1e-3, and weight_decay 0."""
     schedule: ScheduleSettings = ScheduleSettings(warmup=0.1, decay=0.9)
     """The learning rate over the run."""
     evaluations: int = 3

@@ -415,8 +415,8 @@ def test_the_command_line_says_it_too(encoder: Path, tmp_path: Path, capsys: pyt
     words = ["--model", "m", "--data", "a=tag:x.conll", "b=classify:y.csv", "--several.weighting", "uncertainty"]
     found: TrainTask = read(TrainTask, "task train", words)
     assert tasks_of(found.data, found.kind, "data") == {"a": ("tag", ["x.conll"]), "b": ("classify", ["y.csv"])}
-    assert found.settings(1).optimizer.lr == 1e-3
-    assert read(TrainTask, "task train", [*words, "--optimizer.name", "adamw"]).settings(1).optimizer.lr == 1e-4
+    assert found.settings(1).optimizer.lr == 3e-4
+    assert read(TrainTask, "task train", [*words, "--optimizer.name", "muon"]).settings(1).optimizer.lr == 1e-3
     data = write(tmp_path / "a.jsonl", reviews(16))
     few = ["--epochs", "1", "--length", "32", "--precision", "fp32", "--out", str(tmp_path / "out")]
     assert main(["task", "train", "--model", str(encoder), "--data", str(data), *few]) == 0
