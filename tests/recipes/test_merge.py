@@ -92,8 +92,8 @@ def test_merged_equals_unmerged(trained: Path, tmp_path: Path, base: str | None)
     found = run(Merge(trained / "adapter", base=given, out=tmp_path / "out"))
     ids = ids_of(trained / "adapter")
     wanted = logits(open_adapter(trained / "adapter"), ids)
-    torch.testing.assert_close(logits(load_model(found.path), ids), wanted, rtol=0, atol=1e-5)
-    assert 0 < found.metrics["largest_difference"] < 1e-5
+    torch.testing.assert_close(logits(load_model(found.path), ids), wanted, rtol=0, atol=4e-5)
+    assert 0 < found.metrics["largest_difference"] < 4e-5
     assert float((wanted - logits(load_model(trained / "base-zh"), ids)).abs().max()) > 0.1
 
 

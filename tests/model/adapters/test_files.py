@@ -104,7 +104,8 @@ def test_gradients_are_pefts(peft: Any, tiny: Tiny, tmp_path: Path, dora: bool) 
     assert table.endswith("embed_tokens.token_adapter.trainable_tokens_delta")
     found[table] = model.embed.rows.grad  # type: ignore[union-attr, assignment]
     for name, gradient in wanted.items():
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-3, msg=name)
+        # Gradients reach hundreds, and what one processor sums in another order than another is a share of the largest.
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=2e-5 * float(gradient.abs().max()), msg=name)
 
 
 THEIRS: list[dict[str, Any]] = [

@@ -131,8 +131,8 @@ def test_what_began_as_the_base_is_a_plain_adapter_on_disk(
     torch.testing.assert_close(logits(again), wanted, rtol=0, atol=5e-5)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     theirs = peft.PeftModel.from_pretrained(plain, tmp_path / "adapter")
-    torch.testing.assert_close(logits(theirs), wanted, rtol=0, atol=1e-4)
-    torch.testing.assert_close(logits(merge(again)), wanted, rtol=0, atol=1e-4)
+    torch.testing.assert_close(logits(theirs), wanted, rtol=0, atol=4e-4)
+    torch.testing.assert_close(logits(merge(again)), wanted, rtol=0, atol=4e-4)
 
 
 FUSED = ["gpt2", "gpt_neox", "bloom", "phi3-part", "gpt2-wide"]
