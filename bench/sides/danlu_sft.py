@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from sft_rows import Sample, Times, read, tell
 
-from danlu.base.device import keep_memory
+from danlu.base.device import keep_memory, torch_dtype
 from danlu.base.seed import seed_everything
 from danlu.model.adapters.files import attach
+from danlu.model.adapters.layers import narrow
 from danlu.model.adapters.quantization import Quantization
 from danlu.model.adapters.settings import Lora
 from danlu.model.hub import load_model
@@ -77,6 +78,7 @@ def main() -> None:
     if method != "full":
         how = Quantization() if method == "qlora" else None
         attach(model, Lora(rank=work["rank"], alpha=work["alpha"]), base, work["seed"], (), how)
+        narrow(model, torch_dtype(work["precision"]))
     settings = TrainSettings(
         steps=len(groups),
         optimizer=OptimizerSettings(name="adamw", lr=work["lr"], beta2=0.999, weight_decay=0.0),

@@ -72,7 +72,7 @@ class _Blocked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, cap: float, parts: list[Part]) -> Tensor:
         out, kept = torch.empty_like(q), []
-        longest = max(part.keys.stop - part.keys.start for part in parts)
+        longest = max(part.bias.shape[-1] for part in parts)
         for part in parts:
             made = _weights(q[:, :, :, part.rows], k[:, :, part.keys], part.bias, cap)
             product = made[0].flatten(2, 3) @ v[:, :, part.keys]

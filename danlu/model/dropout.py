@@ -49,10 +49,3 @@ def _set_foreign(model: Foreign, dropout: float | None, attention: float) -> Non
     if dropout is not None:
         for layer in layers:
             layer.p = dropout
-
-
-def drops(model: Transformer) -> bool:
-    """Does anything in it drop, while it is trained? LoRA's counts."""
-    rates = [getattr(module, "dropout", 0.0) for module in model.modules()]
-    rates += [module.p for module in model.modules() if isinstance(module, LAYERS)]
-    return any(isinstance(rate, float) and rate > 0 for rate in rates)

@@ -32,7 +32,8 @@ class _RMSNorm(torch.autograd.Function):
         product = (grads[0] * x).flatten(0, -2)  # [N, D]
         inner = (product @ compute).view_as(scale) * scale**3 / x.shape[-1]
         x_grad = (grads[0] * compute).mul_(narrow).addcmul_(x, inner.to(x.dtype), value=-1)
-        return x_grad, None if weight is None else (narrow.flatten() @ product).to(weight.dtype), None
+        learns = weight is not None and ctx.needs_input_grad[1]
+        return x_grad, (narrow.flatten() @ product).to(weight.dtype) if learns else None, None
 
 
 class RMSNorm(nn.Module):

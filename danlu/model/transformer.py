@@ -127,6 +127,13 @@ class OutputBias(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
 
+def drops(model: nn.Module) -> bool:
+    """Does anything in it drop, while it is trained? LoRA's counts."""
+    rates = [getattr(module, "dropout", 0.0) for module in model.modules()]
+    rates += [module.p for module in model.modules() if isinstance(module, nn.Dropout | nn.Dropout1d)]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
 class Transformer(nn.Module):
     """A language model. ``checkpointing`` (none, selective or full) recomputes blocks to save memory."""
 
@@ -212,7 +219,7 @@ class Transformer(nn.Module):
         self._check_length(ids)
         positions, visible, columns = self._order(ids, segments, cache)
         x = self._embed(ids, positions)
-        layout = self._layout(segments, cache, ledger)
+        layout = self._layout(ids, segments, cache, ledger)
         if layout is not None:
             ids, positions, x = layout.take(ids), layout.take(positions), layout.take(x)
         kinds = dict[tuple[bool, bool, bool], Context]()
@@ -234,25 +241,30 @@ class Transformer(nn.Module):
         x = self.norm(x)
         return x if layout is None else layout.give(x)
 
-    def _layout(self, segments: Tensor | None, cache: Cache | None, ledger: Ledger | None) -> Layout | None:
-        """One row in place of several where that is worth it (`danlu.model.ragged`). segments: [B, T]."""
+    def _layout(
+        self, ids: Tensor, segments: Tensor | None, cache: Cache | None, ledger: Ledger | None
+    ) -> Layout | None:
+        """One row in place of several where that is worth it (`danlu.model.ragged`). ids, segments: [B, T]."""
         learning = torch.is_grad_enabled() and not self.compiled
         if segments is None or cache is not None or ledger is not None or not learning or segments.device.type != "cpu":
             return None
         alike = not any(self.config.is_recurrent(layer) for layer in range(self.config.layers))
-        return laid_out(segments, Scores(causal=self.config.causal).keys) if alike else None
+        if not alike:
+            return None
+        shares = self.config.causal and not (self.training and drops(self)) and not self.embed._forward_hooks
+        return laid_out(segments, Scores(causal=self.config.causal).keys, ids if shares else None)
 
     def _parts(self, layout: Layout, positions: Tensor, *, local: bool) -> list[Part]:
         """What attention works on. positions: [1, N]."""
         config = self.config
         scores = Scores(causal=config.causal, window=config.window if local else 0)
 
-        def bias(visible: Tensor, rows: slice, keys: slice) -> Tensor:
+        def bias(visible: Tensor, rows: slice, keys: slice | Tensor) -> Tensor:
             made = self._bias(visible, positions[:, rows], positions[:, keys], local=local)
             assert made is not None
             return grouped(made, config.heads // config.kv_heads)
 
-        return layout.parts(spans(layout.documents, scores.keys), config.causal, bias)
+        return layout.parts(spans(layout.branches, scores.keys), config.causal, bias)
 
     def _check_length(self, ids: Tensor) -> None:
         """A `UserError` for rows [B, T] that have more tokens than the model has positions."""

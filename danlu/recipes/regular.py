@@ -89,7 +89,8 @@ def objective(recipe: Regular, model: "Transformer") -> "Objective":
     A `UserError` where R-Drop has no dropout to differ by.
     """
     from danlu.base.seed import derive
-    from danlu.model.dropout import drops, set_dropout
+    from danlu.model.dropout import set_dropout
+    from danlu.model.transformer import drops
     from danlu.objectives.adversarial import Perturbed
     from danlu.objectives.next_token import NextToken
     from danlu.objectives.noise import Neftune

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from danlu.base.artifact import Artifact, Draft
-from danlu.base.device import keep_memory, peak_memory, pick_device, pick_precision
+from danlu.base.device import keep_memory, peak_memory, pick_device, pick_precision, torch_dtype
 from danlu.base.device_names import DeviceName, Precision
 from danlu.base.errors import UserError
 from danlu.base.progress import count, duration, say
@@ -16,6 +16,7 @@ from danlu.base.seed import derive, seed_everything
 from danlu.generate.engine import Engine
 from danlu.generate.sample import Sampling
 from danlu.model.adapters.files import Adapter, save_adapter
+from danlu.model.adapters.layers import narrow
 from danlu.model.adapters.loading import base_of, merges, open_adapter, open_rounded
 from danlu.model.adapters.lora import rate_ratios
 from danlu.model.adapters.quantization import Quantize
@@ -144,6 +145,8 @@ def train(
     hooks, best = _hooks(draft, model, tokenizer, settings, measure, prompts)
     peak = draft.decide("peak_flops", lambda: f"{peak_flops(machine.device, machine.precision):.4g}")
     checkpoints = Checkpoints(draft.path / ".checkpoints")
+    if adapter is not None:
+        narrow(model, torch_dtype(machine.precision))
     loop = Loop(model, objective, source, settings, checkpoints, machine.precision, hooks, draft.stage,
                 ratios=rate_ratios(model))  # fmt: skip
     loop.skipped, loop.peak = draft.path / "skipped", float(peak)

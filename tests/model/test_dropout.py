@@ -8,8 +8,9 @@ from conftest import Tiny
 
 from danlu.base.errors import UserError
 from danlu.model.attention import Scores, attend
-from danlu.model.dropout import drops, set_dropout
+from danlu.model.dropout import set_dropout
 from danlu.model.hub import load_model, save_model
+from danlu.model.transformer import drops
 from tests.model.test_foreign import build
 
 IDS = torch.arange(1, 41).view(2, 20)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from danlu.base.errors import UserError
 from danlu.model import families
+from danlu.model.adapters.rows import TrainableRows
 from danlu.model.foreign import Foreign, ForeignConfig
 from danlu.model.linear import Linear
 from danlu.model.quantized import Nf4Linear
@@ -73,6 +74,23 @@ def matrix(layer: nn.Module) -> Tensor:
     found = getattr(layer, "base", layer)
     assert isinstance(found, nn.Linear | Nf4Linear)
     return found.weight.detach()
+
+
+@torch.no_grad()
+def narrow(model: Transformer, dtype: torch.dtype) -> None:
+    """Keep the frozen matrices, the tables among them, in the format that they are computed in.
+
+    Every product rounds them to it anyway: the results are the same bits, at half the memory and without a cast for
+    each. What was rounded away is gone, so this is for a base that is not written again. Left in float32 are matrices
+    whose rows' lengths count (DoRA), and a model of transformers, which rounds in places of its own.
+    """
+    if isinstance(model, Foreign):
+        return
+    wide = {layer.base for layer in model.modules() if getattr(layer, "lora_magnitude_vector", None) is not None}
+    wide |= {layer.table for layer in model.modules() if isinstance(layer, TrainableRows)}
+    for module in model.modules():
+        if isinstance(module, Linear | nn.Embedding) and not module.weight.requires_grad and module not in wide:
+            module.weight.data = module.weight.data.to(dtype)
 
 
 def linears(model: Transformer) -> Iterator[tuple[str, nn.Module]]:

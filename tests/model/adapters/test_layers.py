@@ -9,8 +9,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from danlu.base.errors import UserError
-from danlu.model.adapters.layers import Slot, block_of, linears, matrix, slots
+from danlu.model.adapters.files import attach
+from danlu.model.adapters.layers import Slot, block_of, linears, matrix, narrow, slots
 from danlu.model.adapters.lora import linear_layers
+from danlu.model.adapters.method_settings import Ia3
+from danlu.model.adapters.rows import open_rows
+from danlu.model.adapters.settings import Lora
 from danlu.model.config import ModelConfig
 from danlu.model.hub import load_model
 from danlu.model.kinds import Experts, StateSpace
@@ -72,3 +76,36 @@ def test_routers_are_left_alone(tiny: Tiny) -> None:
     names = [name.rpartition(".")[2] for name, _ in linears(model)]
     assert "router" in [name.rpartition(".")[2] for name, _ in model.named_modules()]
     assert set(names) == {"q", "k", "v", "o"}
+
+
+@pytest.mark.parametrize("words", [False, True], ids=["LoRA", "IA3"])
+def test_frozen_matrices_in_the_format_they_are_computed_in_give_the_same_bits(tiny: Tiny, words: bool) -> None:
+    found = []
+    for narrowed in (False, True):
+        model = tiny().train()
+        model.compute_dtype = torch.bfloat16
+        attach(model, Ia3() if words else Lora(rank=2, alpha=4.0), Path("base"), 0)
+        if narrowed:
+            narrow(model, torch.bfloat16)
+        assert model.blocks[0].attention.k.base.weight.dtype == (torch.bfloat16 if narrowed else torch.float32)  # type: ignore[union-attr]
+        out = model(torch.randint(61, (2, 9), generator=torch.Generator().manual_seed(0)))
+        out.float().square().sum().backward()
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        assert {parameter.dtype for parameter in learned} == {torch.float32}
+        found.append([out, *(parameter.grad for parameter in learned)])
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+
+
+def test_what_learns_or_whose_lengths_count_stays_in_float32(tiny: Tiny) -> None:
+    model = tiny()
+    narrow(model, torch.bfloat16)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    attach(model, Lora(rank=2, alpha=4.0, targets=("q_proj",), dora=True), Path("base"), 0)
+    narrow(model, torch.bfloat16)
+    block = model.blocks[0].attention
+    assert block.q.base.weight.dtype == torch.float32  # type: ignore[union-attr]
+    assert block.k.weight.dtype == model.embed.weight.dtype == torch.bfloat16  # type: ignore[union-attr]
+    extended = tiny()
+    open_rows(extended.requires_grad_(False), 50)
+    narrow(extended, torch.bfloat16)
+    assert extended.embed.weight.dtype == torch.float32
