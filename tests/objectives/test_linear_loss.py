@@ -48,6 +48,7 @@ def test_cross_entropy_is_that_of_all_logits(
 ) -> None:
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
     monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(linear_loss, "BETTER_ROWS", 16)
     hidden, weight, targets, weights = problem(count, vocabulary)
     weights = torch.ones_like(weights) if ones else weights
     hidden.requires_grad_()
@@ -67,6 +68,7 @@ def test_log_probabilities_are_those_of_all_logits(
 ) -> None:
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
     monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(linear_loss, "BETTER_ROWS", 16)
     hidden, weight, targets, weights = problem(count, vocabulary)
     hidden.requires_grad_()
     weight.requires_grad_()
@@ -84,6 +86,7 @@ def test_chunks_change_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> No
     expected = float(cross_entropy_sum(hidden, weight, targets, weights))
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", size)
     monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(linear_loss, "BETTER_ROWS", 16)
     assert float(cross_entropy_sum(hidden, weight, targets, weights)) == pytest.approx(expected, rel=1e-6)
 
 
@@ -149,6 +152,7 @@ def test_the_logits_of_all_positions_are_never_there(kind: str, monkeypatch: pyt
     count, vocabulary = 640, 500
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 4 * vocabulary * 32)
     monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(linear_loss, "BETTER_ROWS", 16)
     hidden, weight, targets, weights = problem(count, vocabulary)
     hidden.requires_grad_()
     weight.requires_grad_()
@@ -168,6 +172,7 @@ def test_without_gradients_none_are_computed(monkeypatch: pytest.MonkeyPatch) ->
     """Evaluation multiplies once a chunk; its weight is a parameter all the same."""
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
     monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(linear_loss, "BETTER_ROWS", 16)
     hidden, weight, targets, weights = problem(64, 37)
     weight.requires_grad_()
     with torch.no_grad(), Largest() as seen:
@@ -251,6 +256,7 @@ def test_every_form_of_the_logits_is_that_of_all_at_once(
 ) -> None:
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
     monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(linear_loss, "BETTER_ROWS", 16)
     hidden, weight, targets, weights = problem(count, 37)
     weights = torch.ones_like(weights) if ones else weights
     z_loss, cap, scale, bias = shaped(FORMS[name], 37)
@@ -326,6 +332,7 @@ def test_a_form_holds_no_more_than_chunks_either(monkeypatch: pytest.MonkeyPatch
     count, vocabulary = 640, 500
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 4 * vocabulary * 32)
     monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(linear_loss, "BETTER_ROWS", 16)
     hidden, weight, targets, weights = problem(count, vocabulary)
     weight.requires_grad_()
     bias = torch.zeros(vocabulary, requires_grad=True)

@@ -26,6 +26,7 @@ def by_torch(first: Tensor, second: Tensor, weights: Tensor) -> Tensor:
 def test_the_divergence_is_that_of_all_logits(cap: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(linear_loss, "CHUNK_BYTES", 1)
     monkeypatch.setattr(linear_loss, "FEWEST_ROWS", 16)
+    monkeypatch.setattr(linear_loss, "BETTER_ROWS", 16)
     first, weight, _, weights = problem(50, 37)
     learned = [first, first + 0.3 * drawn(50, 12, seed=3), weight, drawn(37, seed=5)]
     first, second, weight, bias = (value.detach().requires_grad_() for value in learned)

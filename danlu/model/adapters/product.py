@@ -19,23 +19,24 @@ class _Changed(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, matrix: Matrix, bias: Tensor | None, scale: float) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])  # [N, I]
-        thin = rows @ a.to(x.dtype).t()  # [N, r]
-        ctx.save_for_backward(rows, thin, a, b)
-        ctx.matrix, ctx.scale, ctx.shape = matrix, scale, x.shape
+        narrow_a, narrow_b = a.to(x.dtype), b.to(x.dtype)
+        thin = rows @ narrow_a.t()  # [N, r]
+        ctx.save_for_backward(rows, thin, narrow_a, narrow_b)
+        ctx.matrix, ctx.scale, ctx.shape, ctx.dtypes = matrix, scale, x.shape, (a.dtype, b.dtype)
         y = nn.functional.linear(rows, matrix(x.dtype), bias)
-        return y.addmm_(thin, b.to(x.dtype).t(), alpha=scale).view(*x.shape[:-1], -1)
+        return y.addmm_(thin, narrow_b.t(), alpha=scale).view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None, None, None]:
         rows, thin, a, b = ctx.saved_tensors
         grad = grads[0].reshape(rows.shape[0], -1)  # [N, O]
-        thin_grad = (grad @ b.to(grad.dtype)).mul_(ctx.scale)  # [N, r]
+        thin_grad = (grad @ b).mul_(ctx.scale)  # [N, r]
         # With the thin one turned, the long sums take three quarters of the time.
-        b_grad = (thin.t() @ grad).t().to(b.dtype, memory_format=torch.contiguous_format).mul_(ctx.scale)
-        a_grad = (thin_grad.t() @ rows).to(a.dtype)
+        b_grad = (thin.t() @ grad).t().to(ctx.dtypes[1], memory_format=torch.contiguous_format).mul_(ctx.scale)
+        a_grad = (thin_grad.t() @ rows).to(ctx.dtypes[0])
         if not ctx.needs_input_grad[0]:
             return None, a_grad, b_grad, None, None, None
-        x_grad = (grad @ ctx.matrix(grad.dtype)).addmm_(thin_grad, a.to(grad.dtype))
+        x_grad = (grad @ ctx.matrix(grad.dtype)).addmm_(thin_grad, a)
         return x_grad.view(ctx.shape), a_grad, b_grad, None, None, None
 
 
