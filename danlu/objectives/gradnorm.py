@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from danlu.base.errors import UserError
 from danlu.model.transformer import Transformer
 
 LEAST = 1e-3  # no task is ever forgotten
@@ -75,5 +76,12 @@ class GradNorm:
 
 
 def shared(model: Transformer) -> torch.nn.Parameter:
-    """The last matrix that all tasks share: that of the last block."""
-    return [p for p in model.blocks[-1].parameters() if p.dim() == 2][-1]
+    """The last matrix that all tasks share and that learns: that of the last block.
+
+    A `UserError` where none learns there.
+    """
+    found = [p for p in model.blocks[-1].parameters() if p.dim() == 2 and p.requires_grad]
+    if not found:
+        what = "gradnorm looks at a matrix of the last block, and none learns"
+        raise UserError(what, where="recipe: several.weighting", remedy="Use uncertainty, or let the last block learn")
+    return found[-1]

@@ -10,6 +10,7 @@ from danlu.model.adapters.quantization import Quantization
 if TYPE_CHECKING:
     from danlu.model.config import ModelConfig
     from danlu.recipes.sft import Sft
+    from danlu.recipes.task import TrainTask
     from danlu.tokens.tokenizer import Tokenizer
 
 Method = Literal["full", "freeze", "lora", "qlora", "adapter", "prefix", "prompt", "ptuning", "ia3"]
@@ -33,7 +34,7 @@ LEAVES_A_MODEL = ("full", "freeze")  # the others leave an adapter
 READS = {"lora": ("lora", "qlora"), "quantization": ("qlora",)}  # key → methods; the others' keys are called as they
 
 
-def check_keys(recipe: "Sft") -> None:
+def check_keys(recipe: "Sft | TrainTask") -> None:
     """A `UserError` for settings of a method that is not the recipe's."""
     for key in (*get_args(Method), "quantization"):
         keys, methods = getattr(recipe, key, None), READS.get(key, (key,))

@@ -15,7 +15,9 @@ from typing import Literal, get_args
 from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError, nearest
 from danlu.base.recipe import UNCHANGING
+from danlu.model.adapters.settings import Freeze, Lora
 from danlu.recipes.common import Training, share
+from danlu.recipes.methods import check_keys
 from danlu.recipes.tasks.settings import Answers, Embed, Holes, Semi, Several
 from danlu.text.sample import Kind
 from danlu.train.settings import OptimizerSettings, ScheduleSettings, TrainSettings
@@ -25,6 +27,7 @@ NAMED = re.compile(r"([A-Za-z][\w-]*)=([a-z]+):(.+)")
 # MiniLM, 1,000 reviews, two epochs, accuracy on 600 others: AdamW 0.785 at 1e-4 and 0.797 at 3e-4, Muon 0.778, 0.783
 # and 0.760 at 3e-4, 1e-3 and 3e-3. Of steps as short as these Muon's own products are two fifths.
 RATES: dict[str, float] = {"muon": 1e-3, "adamw": 3e-4}
+LORA_TIMES = 10.0  # as much more than in full
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,12 @@ class TrainTask(Training):
     kind: Literal["classify", "tag", "qa", "regress", "embed"] = "classify"
     """What is learned of a text: a label or several; a tag for each word; the answer to a question; a number; a
     vector."""
+    method: Literal["full", "freeze", "lora"] = "full"
+    """What learns beside the heads: all weights, some of them, or low-rank changes, which are merged at the end."""
+    freeze: Freeze = Freeze()
+    """With method freeze: what learns."""
+    lora: Lora = Lora()
+    """With method lora: what it trains."""
     held_out: tuple[str, ...] = ()
     """Files to measure on, spelled as in data; without, a share of the records is held out."""
     held_out_share: float = 0.1
@@ -69,7 +78,7 @@ class TrainTask(Training):
     batch_examples: int = 32
     """Rows of a step."""
     optimizer: OptimizerSettings = OptimizerSettings(name="adamw")
-    """How gradients become updates; unset, lr is 3e-4, with muon 1e-3, and weight_decay 0."""
+    """How gradients become updates; unset, lr is 3e-4, with muon 1e-3, of lora ten times that, and weight_decay 0."""
     schedule: ScheduleSettings = ScheduleSettings(warmup=0.1, decay=0.9)
     """The learning rate over the run."""
     evaluations: int = 3
@@ -88,7 +97,8 @@ class TrainTask(Training):
         self._check_held_out()
 
     def _check_keys(self) -> None:
-        """A key that no task of these kinds reads is refused."""
+        """A key that no task of these kinds reads is refused, or no method."""
+        check_keys(self)
         known = tasks_of(self.data, self.kind, "data")
         kinds, several = {kind for kind, _ in known.values()}, len(known) > 1
         plain = any(not NAMED.fullmatch(item) for item in self.data)
@@ -141,7 +151,8 @@ class TrainTask(Training):
 
     def settings(self, steps: int) -> TrainSettings:
         """With a rate of the optimizer's and no decay, where none is given."""
-        optimizer = self.optimizer.filled(lr=RATES.get(self.optimizer.name, 1e-4), weight_decay=0.0)
+        rate = RATES.get(self.optimizer.name, 1e-4) * (LORA_TIMES if self.method == "lora" else 1.0)
+        optimizer = self.optimizer.filled(lr=rate, weight_decay=0.0)
         return replace(super().settings(steps), optimizer=optimizer)
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from danlu.base.artifact import Artifact
 from danlu.base.errors import UserError
 from danlu.cli import main, read
+from danlu.model.adapters.settings import Freeze, Lora
 from danlu.recipes.task import TrainTask, run, tasks_of
 from danlu.recipes.task_predict import Predict, predict
 from danlu.recipes.tasks.settings import Answers, Embed, Holes, Semi, Several
@@ -111,6 +112,28 @@ def test_a_decoder_learns_labels_at_its_last_token(decoder: Path, tmp_path: Path
         guessed = [model(**words(r["text"], return_tensors="pt")).logits.argmax().item() for r in reviews(160)]
     wanted = [["neg", "pos"].index(r["label"]) for r in reviews(160)]
     assert found["accuracy"] == pytest.approx(np.mean(np.equal(guessed, wanted)))
+
+
+@pytest.mark.parametrize(("kind", "method"), [("encoder", "lora"), ("decoder", "lora"), ("encoder", "freeze")])
+def test_a_part_of_the_weights_is_enough(kind: str, method: Any, request: Any, tmp_path: Path) -> None:
+    """The result is a whole directory like any other, in which only what was chosen has moved."""
+    own: dict[str, Any] = {"lora": {"lora": Lora(rank=8, alpha=16)}, "freeze": {"freeze": Freeze(last_layers=1)}}[
+        method
+    ]
+    model, data = request.getfixturevalue(kind), write(tmp_path / "data.jsonl", reviews())
+    test = write(tmp_path / "test.jsonl", reviews(48, seed=2))
+    own |= {"optimizer": OptimizerSettings(name="adamw", lr=2e-2), "epochs": 16} if method == "lora" else {}
+    made = run(recipe(model, data, tmp_path / "out", held_out=(str(test),), method=method, **own))
+    assert held_out(made)["accuracy"] >= 0.9
+    assert made.metrics["trained_parameters"] < made.metrics["parameters"]
+    before = {name.removeprefix("bert."): value for name, value in load_file(model / "model.safetensors").items()}
+    after = {name.removeprefix("bert."): value for name, value in load_file(made.path / "model.safetensors").items()}
+    assert not any("lora" in name or ".base" in name for name in after)
+    moved = {name for name in after if name in before and not torch.equal(before[name], after[name])}
+    assert moved
+    assert not any("norm" in name.lower() or "embed" in name for name in moved if method == "lora")
+    assert all(".1." in name or name == "norm.weight" for name in moved) or method == "lora"
+    transformers.AutoModelForSequenceClassification.from_pretrained(made.path)
 
 
 @pytest.fixture(scope="module")
@@ -285,11 +308,14 @@ CASES: dict[str, dict[str, Any]] = {
     "several": {"data": "two", "several": Several(weighting="gradnorm")},
     "consistency": {"data": "reviews", "semi": Semi(method="consistency", threshold=0.4)},
     "pseudo": {"data": "reviews", "semi": Semi(rounds=1, threshold=0.4)},
+    "lora": {"data": "two", "several": Several(weighting="gradnorm"), "method": "lora", "lora": Lora(b_rate_ratio=4.0)},
+    "freeze": {"kind": "tag", "data": "sentences", "method": "freeze", "holes": Holes(weight=0.5)},
 }
 
 
 @pytest.mark.parametrize(("name", "loops"), [("plain", 1), ("tag with holes", 1), ("tag with holes", 2), ("embed", 1),
-                                             ("several", 1), ("consistency", 1), ("pseudo", 2)])  # fmt: skip
+                                             ("several", 1), ("consistency", 1), ("pseudo", 2), ("lora", 1),
+                                             ("freeze", 1)])  # fmt: skip
 def test_a_run_that_was_stopped_ends_in_the_same_bits(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, loops: int
 ) -> None:
@@ -383,6 +409,8 @@ def test_what_cannot_be_learned_is_refused(encoder: Path, decoder: Path, tmp_pat
         ({"smoothing": 1.0}, "below 1"),
         ({"data": ("a=classify:x", "b=tag:y"), "several": Several(weighting="gradnorm"), "compile": True}, "looks inside"),
         ({"epochs": 0.0}, "epochs above 0"),
+        ({"lora": Lora(rank=4)}, "only --method lora or qlora has such keys"),
+        ({"method": "lora", "freeze": Freeze(last_layers=1)}, "only --method freeze has such keys"),
     ],
 )  # fmt: skip
 def test_keys_that_make_no_sense_are_refused(changes: dict[str, Any], message: str) -> None:

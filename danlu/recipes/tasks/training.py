@@ -20,6 +20,10 @@ from danlu.base.device import peak_memory
 from danlu.base.errors import UserError
 from danlu.base.progress import count, duration, say
 from danlu.base.seed import derive, seed_everything
+from danlu.model.adapters.files import attach as adapt
+from danlu.model.adapters.lora import rate_ratios
+from danlu.model.adapters.merging import merge
+from danlu.model.adapters.partial import freeze
 from danlu.model.hub import read_config
 from danlu.model.task_files import Trunk, fold, new_head, open_trunk, save_task
 from danlu.model.task_heads import attach, head_of, strip
@@ -93,8 +97,12 @@ class Work:
     tasks: dict[str, Prepared]
 
     def trunk(self, *, output: bool = False) -> Trunk:
-        """The model that the run starts from, without heads."""
-        trunk = open_trunk(self.recipe.model, output=output)
+        """The model that the run starts from, without heads; of it only what the method says learns."""
+        recipe, trunk = self.recipe, open_trunk(self.recipe.model, output=output)
+        if recipe.method == "lora":
+            adapt(trunk.model, recipe.lora, recipe.model, recipe.seed)
+        elif recipe.method == "freeze":
+            freeze(trunk.model, recipe.freeze)
         trunk.model.to(self.machine.device)
         return trunk
 
@@ -123,7 +131,8 @@ class Work:
         hooks = [Metrics(lines), *own, *more.get("hooks", ()), KeepLength(lines), *track]
         peak = self.draft.decide("peak_flops", lambda: f"{peak_flops(self.machine.device, self.machine.precision):.4g}")
         checkpoints = Checkpoints(self.draft.path / ".checkpoints" / name)
-        loop = Loop(model, objective, source, settings, checkpoints, self.machine.precision, hooks, name)
+        ratios = rate_ratios(model)
+        loop = Loop(model, objective, source, settings, checkpoints, self.machine.precision, hooks, name, ratios=ratios)
         loop.skipped, loop.peak = self.draft.path / "skipped", float(peak)
         totals = loop.run()
         measure_kept(self.draft, model, found, best, totals.step)
@@ -290,6 +299,8 @@ def _several(work: Work, trunk: Trunk, rows: dict[str, list[Example]]) -> Totals
 def _finish(work: Work, trunk: Trunk, totals: Totals) -> Artifact:
     """Write the directories, and say what came of it."""
     draft, tokenizer, model = work.draft, work.tokenizer, trunk.model
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    merge(model)
     parameters = sum(p.numel() for p in model.parameters())
     if hasattr(model, "head_bias") or hasattr(model, "transform"):
         strip(model)
@@ -304,6 +315,7 @@ def _finish(work: Work, trunk: Trunk, totals: Totals) -> Artifact:
         tokenizer.with_config(model_input_names=names).save(path)
     draft.metrics |= {
         "parameters": parameters,
+        "trained_parameters": learned,
         "steps": totals.step,
         "skipped": totals.skipped,
         "tokens": totals.tokens,
