@@ -5,8 +5,8 @@
 Every method takes the same conversations (Alpaca's English rows out of LLaMA-Factory's demonstration, a tenth of them
 held out by a hash) for the same steps, at the learning rate that `danlu sft` gives it by itself; each number is the
 mean of three seeds, which draw order and initial weights. The loss is measured once, on the written weights. The
-second part fine-tunes on GSM8K and asks questions that were not learned: how many answers stop by themselves, and how
-many end as asked for, in a line of "#### number".
+second part fine-tunes with LoRA on GSM8K and asks questions that were not learned: how many answers stop by themselves,
+and how many end as asked for, in a line of "#### number".
 
 Each run is a process of its own, as a user starts it. An hour of one core, in parts kept under runs/bench/methods.
 """
@@ -156,7 +156,7 @@ def form(quick: bool, seeds: range, methods: list[str]) -> list[Record]:
     before = asked(model, questions, most)
     stopped, formed = list[float](), list[float]()
     for seed in seeds:
-        words = ["--method", "full", "--steps", "2" if quick else "40", "--batch-tokens", str(TOKENS)]
+        words = ["--method", "lora", "--steps", "2" if quick else "40", "--batch-tokens", str(TOKENS)]
         words += ["--held-out-share", "0.002"]
         kept = HOME / f"answers-{seed}{'-quick' * quick}.json"
         if not kept.is_file():

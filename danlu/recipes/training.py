@@ -243,7 +243,7 @@ def _sampler(tokenizer: Tokenizer, prompts: list[list[int]]) -> Measure:
     """What the model says to fixed prompts."""
 
     def sample(model: Transformer) -> list[dict[str, object]]:
-        engine = Engine(model, tokenizer.stop_ids)
+        engine = Engine(model, tokenizer.stop_ids, dtype=model.embed.weight.dtype)  # as it is: another would be a copy
         answers = engine.generate(prompts, Sampling(max_new_tokens=SAMPLE_TOKENS, temperature=0.7, top_p=0.95))
         pairs = zip(prompts, answers, strict=True)
         return [{"prompt": tokenizer.decode(p), "text": tokenizer.decode(a.ids)} for p, a in pairs]
