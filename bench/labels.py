@@ -267,24 +267,24 @@ def semi(go: Runs, seeds: range, small: int) -> list[Record]:
     """Few labels and many texts."""
     from danlu.recipes.tasks.settings import Semi
 
-    rows, records = chinese_rows(), list[Record]()
+    rows, records = english_rows(), list[Record]()
     ways = {"pseudo": Semi(rounds=1, threshold=0.8), "consistency": Semi(method="consistency", threshold=0.8),
             "cotraining": Semi(method="cotraining", rounds=1, threshold=0.8)}  # fmt: skip
     for each in FEW if small > 1000 else FEW[:1]:
         accuracy: dict[str, list[float]] = {way: [] for way in ("", *ways)}
         for seed in seeds:
-            learn, test = drawn(rows, text_of, seed, min(4000, small), min(2000, small))
+            learn, test = drawn(rows, text_of, seed, min(3000, small), min(1500, small))
             known = few(learn, each)
             texts = [{"text": row["text"]} for row in learn if row not in known]
             sides = {"task": known}, {"task": test}
             how = {"steps": 100}
-            accuracy[""].append(go(chinese(go.quick), seed, *sides, **how)["task"]["accuracy"])
+            accuracy[""].append(go(minilm(), seed, *sides, **how)["task"]["accuracy"])
             for way, told_way in ways.items():
-                found = go(chinese(go.quick), seed, *sides, unlabelled=texts, semi=told_way, **how)
+                found = go(minilm(), seed, *sides, unlabelled=texts, semi=told_way, **how)
                 accuracy[way].append(found["task"]["accuracy"])
         for way, title in WAYS.items():
             what = (
-                f"sentiment of Chinese reviews, {each} labels of each kind and {len(texts):,} texts, {title}, accuracy"
+                f"sentiment of English reviews, {each} labels of each kind and {len(texts):,} texts, {title}, accuracy"
             )
             records.append(record(what, "the labels alone", accuracy[way], accuracy[""], sure=True))
         told(records[-3:])
