@@ -27,7 +27,7 @@ NAMED = re.compile(r"([A-Za-z][\w-]*)=([a-z]+):(.+)")
 # MiniLM, 1,000 reviews, two epochs, accuracy on 600 others: AdamW 0.785 at 1e-4 and 0.797 at 3e-4, Muon 0.778, 0.783
 # and 0.760 at 3e-4, 1e-3 and 3e-3. Of steps as short as these Muon's own products are two fifths.
 RATES: dict[str, float] = {"muon": 1e-3, "adamw": 3e-4}
-LORA_TIMES = 10.0  # as much more than in full
+LORA_TIMES = 10.0  # the same reviews, two seeds: in full at 3e-4 0.831, LoRA 0.816 at 1e-3 and 0.814 at 3e-3
 
 
 @dataclass(frozen=True, kw_only=True)
