@@ -171,7 +171,7 @@ def test_a_cut_batch_gives_the_same_update(tiny: Tiny, name: str) -> None:
     for other in found[1:]:
         assert len(other) == len(found[0])
         for a, b in zip(found[0], other, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)  # processors sum in orders of their own
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=4e-6)  # processors sum in orders of their own
 
 
 def test_several_tasks_are_the_mean_over_rows(tiny: Tiny) -> None:

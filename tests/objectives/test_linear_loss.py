@@ -340,3 +340,13 @@ def test_a_form_holds_no_more_than_chunks_either(monkeypatch: pytest.MonkeyPatch
         loss = cross_entropy_sum(hidden, weight, targets, weights, bias=bias, z_loss=1e-4, cap=30.0, scale=0.5)
         gradients(loss, weight, bias)
     assert seen.numbers == 32 * vocabulary
+
+
+def test_chunks_are_alike_and_as_large_as_their_vocabulary_allows() -> None:
+    def sizes(count: int, vocabulary: int) -> list[int]:
+        return [part.stop - part.start for part in linear_loss._chunks(count, vocabulary)]
+
+    assert sizes(1290, 49_152) == [430, 430, 430]
+    assert sizes(512, 150_000) == [256, 256]
+    assert sizes(4096, 8192) == [512] * 8
+    assert sizes(0, 100) == []

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from danlu.model.adapters import kinds
 from danlu.model.adapters.files import CONFIG, WEIGHTS, attach
 from danlu.model.adapters.loading import open_adapter
 from danlu.model.adapters.method_settings import Bottleneck, Ia3, Other, Prefix, Prompt, Ptuning
-from danlu.model.adapters.settings import Lora
+from danlu.model.adapters.settings import Freeze, Lora
 from danlu.model.config import ModelConfig
 from danlu.model.hub import load_model, read_config
 from danlu.model.transformer import Transformer
@@ -338,3 +339,28 @@ def test_micro_batches_give_the_same_update(tmp_path: Path, settings: Other) -> 
     for name in ends[0]:
         torch.testing.assert_close(ends[0][name], ends[1][name], rtol=0, atol=2e-6, msg=name)
     assert losses.seen[:3] == pytest.approx(losses.seen[3:], abs=1e-5)
+
+
+class Begun(Exception):
+    """Training would start now."""
+
+
+def test_the_base_is_kept_in_the_format_of_computation(
+    made: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under an adapter alone: a model that is written whole must not be rounded."""
+
+    def kept(method: Any, **own: Any) -> set[torch.dtype]:
+        def look(self: Loop) -> Any:
+            found.extend(p.dtype for p in self.model.parameters() if p.dim() == 2 and not p.requires_grad)
+            raise Begun
+
+        found = list[torch.dtype]()
+        monkeypatch.setattr(Loop, "run", look)
+        told = replace(recipe(made, world, tmp_path / method, "ia3", precision="bf16"), ia3=Ia3(), method=method, **own)
+        with pytest.raises(Begun):
+            run(told)
+        return set(found)
+
+    assert kept("lora") == {torch.bfloat16}
+    assert kept("freeze", freeze=Freeze(last_layers=0, names=("norm",))) == {torch.float32}

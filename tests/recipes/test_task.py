@@ -114,7 +114,9 @@ def test_a_decoder_learns_labels_at_its_last_token(decoder: Path, tmp_path: Path
     assert found["accuracy"] == pytest.approx(np.mean(np.equal(guessed, wanted)))
 
 
-@pytest.mark.parametrize(("kind", "method"), [("encoder", "lora"), ("decoder", "lora"), ("encoder", "freeze")])
+@pytest.mark.parametrize(
+    ("kind", "method"), [("encoder", "lora"), ("decoder", "lora"), ("encoder", "freeze"), ("decoder", "freeze")]
+)
 def test_a_part_of_the_weights_is_enough(kind: str, method: Any, request: Any, tmp_path: Path) -> None:
     """The result is a whole directory like any other, in which only what was chosen has moved."""
     own: dict[str, Any] = {"lora": {"lora": Lora(rank=8, alpha=16)}, "freeze": {"freeze": Freeze(last_layers=1)}}[
@@ -124,7 +126,8 @@ def test_a_part_of_the_weights_is_enough(kind: str, method: Any, request: Any, t
     test = write(tmp_path / "test.jsonl", reviews(48, seed=2))
     own |= {"optimizer": OptimizerSettings(name="adamw", lr=2e-2), "epochs": 16} if method == "lora" else {}
     made = run(recipe(model, data, tmp_path / "out", held_out=(str(test),), method=method, **own))
-    assert held_out(made)["accuracy"] >= 0.9
+    if (kind, method) != ("decoder", "freeze"):  # a random block and table that stay frozen tell too little
+        assert held_out(made)["accuracy"] >= 0.9
     assert made.metrics["trained_parameters"] < made.metrics["parameters"]
     before = {name.removeprefix("bert."): value for name, value in load_file(model / "model.safetensors").items()}
     after = {name.removeprefix("bert."): value for name, value in load_file(made.path / "model.safetensors").items()}

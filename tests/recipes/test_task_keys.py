@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from danlu.base.errors import UserError
+from danlu.model.adapters.lora import LoraLinear
+from danlu.model.adapters.settings import Freeze, Lora
 from danlu.objectives.consistency import ChangedBatches, Consistency
 from danlu.objectives.contrast import Contrast
-from danlu.objectives.gradnorm import GradNorm
+from danlu.objectives.gradnorm import GradNorm, shared
 from danlu.objectives.labelled import Labelled
 from danlu.objectives.masked import Masked, MaskedBatches
 from danlu.objectives.masked_tags import MaskedTags
@@ -177,3 +180,19 @@ def test_what_is_kept(begun: Any) -> None:
     assert (average.decay, best.patience, best.name, best.higher) == (0.5, 1, "score", True)
     assert best.folder is not None
     assert not any(isinstance(hook, Average | Best) for hook in begun()[0].hooks)
+
+
+def test_what_learns_and_how_fast(begun: Any) -> None:
+    plain, _ = begun()
+    assert not plain.ratios
+    loop, _ = begun(method="lora", lora=Lora(rank=3, b_rate_ratio=4.0))
+    changes = [module for module in loop.model.modules() if isinstance(module, LoraLinear)]
+    assert {layer.lora_A.shape[0] for layer in changes} == {3}
+    assert set(loop.ratios.values()) == {4.0}
+    assert loop.settings.optimizer.value("lr") == 10 * plain.settings.optimizer.value("lr")
+    frozen, _ = begun(method="freeze", freeze=Freeze(last_layers=0, names=("bias",)))
+    learned = {name for name, p in frozen.model.named_parameters() if p.requires_grad and name.startswith("blocks")}
+    assert learned
+    assert all(name.endswith("bias") for name in learned)
+    with pytest.raises(UserError, match="none learns"):
+        shared(frozen.model)

@@ -81,8 +81,9 @@ def narrow(model: Transformer, dtype: torch.dtype) -> None:
     """Keep the frozen matrices, the tables among them, in the format that they are computed in.
 
     Every product rounds them to it anyway: the results are the same bits, at half the memory and without a cast for
-    each. What was rounded away is gone, so this is for a base that is not written again. Left in float32 are matrices
-    whose rows' lengths count (DoRA), and a model of transformers, which rounds in places of its own.
+    each. What was rounded away is gone, so this is for a base that is not written again. Left in float32 are tables of
+    which some rows learn, matrices whose rows' lengths count (DoRA), and a model of transformers, which rounds in
+    places of its own.
     """
     if isinstance(model, Foreign):
         return
