@@ -118,10 +118,12 @@ def test_packing_changes_no_gradient(pair: tuple[Any, Transformer, Path]) -> Non
     for row in (0, 1):
         for of in (0, 1):
             ours(IDS[row : row + 1, SEGMENTS[row] == of]).square().sum().backward()
+    # A key's bias moves no loss: what is found of its gradient is what rounding leaves of numbers a billion times larger.
+    rounding = 1e-8 * max(float(p.grad.norm()) for p in ours.parameters() if p.grad is not None)
     for one, parameter in zip(together, ours.parameters(), strict=True):
         assert (one is None) == (parameter.grad is None)
         if one is not None and parameter.grad is not None:
-            assert (one - parameter.grad).norm() <= 1e-4 * parameter.grad.norm() + 1e-6
+            assert (one - parameter.grad).norm() <= 1e-4 * parameter.grad.norm() + rounding
 
 
 def test_generation_is_its_own(pair: tuple[Any, Transformer, Path]) -> None:

@@ -178,7 +178,9 @@ def rows(count: int, length: int = 9) -> tuple[Tensor, Tensor]:
 def test_padding_does_not_count(tiny: Tiny, which: str) -> None:
     model, (ids, segments) = tiny(experts=FOUR), rows(2)
     other = torch.where(segments < 0, ids % 60 + 1, ids)
-    assert torch.equal(auxiliary(model, ids, segments, which), auxiliary(model, other, segments, which))
+    # Another token of padding goes to another expert, whose product then has a row more or less: rounding may differ.
+    found = auxiliary(model, ids, segments, which)
+    torch.testing.assert_close(found, auxiliary(model, other, segments, which), rtol=1e-5, atol=1e-6)
     without = auxiliary(model, ids[:, :6], segments[:, :6], which)
     torch.testing.assert_close(auxiliary(model, ids, segments, which), without, rtol=1e-4, atol=1e-6)
 

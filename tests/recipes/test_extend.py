@@ -72,6 +72,11 @@ def differently(extended: Artifact, tmp_path: Path, **changes: Any) -> Artifact:
     return run(Extend(**{**given, **changes}))
 
 
+def same_numbers(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    """A product with more columns may be rounded otherwise: the weights are compared bit by bit, logits to rounding."""
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 def vocabulary(path: Path) -> dict[str, int]:
     found: dict[str, int] = json.loads((path / "tokenizer.json").read_text())["model"]["vocab"]
     return found
@@ -91,7 +96,7 @@ def test_transformers_opens_it_and_old_text_means_what_it_meant(model: Path, ext
     ids = torch.tensor([words(TEXT)["input_ids"]])
     known = len(old_words)
     with torch.no_grad():
-        assert torch.equal(theirs(ids).logits[..., :known], before(ids).logits[..., :known])
+        same_numbers(theirs(ids).logits[..., :known], before(ids).logits[..., :known])
     assert len(words) == known + 60 == theirs.config.vocab_size
     assert len(words(CHINESE[0])["input_ids"]) < len(old_words(CHINESE[0])["input_ids"]) / 2.5
     assert words.decode(words(CHINESE[0])["input_ids"]) == CHINESE[0]
@@ -225,7 +230,9 @@ def test_a_tied_model_and_a_gpt2_one(tokenizer: Tokenizer, corpus: str, tmp_path
     assert new.lm_head.weight.data_ptr() == new.transformer.wte.weight.data_ptr()
     ids = torch.tensor([words(TEXT)["input_ids"]])
     with torch.no_grad():
-        assert torch.equal(new(ids).logits[..., : tokenizer.vocab_size], old(ids).logits)
+        same_numbers(new(ids).logits[..., : tokenizer.vocab_size], old(ids).logits)
+    kept = new.state_dict()
+    assert all(torch.equal(kept[name][: len(value)], value) for name, value in old.state_dict().items())
     assert json.loads((made.path / "vocab.json").read_text()) == vocabulary(made.path)
     assert len((made.path / "merges.txt").read_text().splitlines()) == 1 + len(lines) + 60
 
@@ -237,7 +244,9 @@ def test_our_own_family(tiny: Any, tokenizer: Tokenizer, corpus: str, tmp_path: 
     found = load_model(made.path)
     ids = torch.tensor([tokenizer.encode(TEXT)])
     with torch.no_grad():
-        assert torch.equal(found(ids)[..., : tokenizer.vocab_size], load_model(tmp_path / "old")(ids))
+        same_numbers(found(ids)[..., : tokenizer.vocab_size], load_model(tmp_path / "old")(ids))
+    kept = found.state_dict()
+    assert all(torch.equal(kept[name][: len(value)], value) for name, value in model.state_dict().items())
 
 
 def test_llama_2s_kind(tiny: Any, corpus: str, tmp_path: Path) -> None:
