@@ -4,10 +4,10 @@
 
 Both sides read the same stream of tokens, made of real documents by one tokenizer, and are measured on the same
 held-out tokens in windows of the same length, in bits per byte; measuring does not count, nor does loading. The
-learning rate of either side is the best of a few, each tried for an eighth of the minutes. Trainer trains for all of
-them; the time it needs is when it was first as good as ever. Danlu is run for a third of it, and then for less until it
-falls short, since how fast the learning rate falls depends on how long a run is; its time is that of the shortest run
-that got there.
+learning rate of either side is the best of some, each tried for an eighth of the minutes: twice and half the best are
+worse. Trainer trains for all of them; the time it needs is when it was first as good as ever. Danlu is run for a third
+of it, and then for less until it falls short, since how fast the learning rate falls depends on how long a run is; its
+time is that of the shortest run that got there.
 
 More than two hours of work on two cores, in parts: what is done is kept under runs/bench/time_to_loss, and a stop
 loses one part.
@@ -26,7 +26,7 @@ from common import Record, options, peer_python, write
 
 AIM, LENGTH = 3.0, 512
 HELD_OUT = 60_000  # tokens measured, twenty times a run: as much work as 400,000 to train on
-LRS = {"Trainer": (5e-4, 1e-3, 2e-3, 4e-3), "Danlu": (4e-3, 8e-3, 1.6e-2)}
+LRS = {"Trainer": (1e-3, 2e-3, 4e-3), "Danlu": (4e-3, 8e-3, 1.6e-2)}  # and on, while the best is the last of a side
 SHARES = (1 / 3, 1 / 4, 1 / 6, 1 / 10)  # of Trainer's time, longest first
 LONGER = (1 / 2, 3 / 4, 1.0)  # where a third is not enough
 BASE: dict[str, Any] = {
@@ -128,14 +128,17 @@ def prepare(given: Namespace) -> Task:
 
 
 def tuned(task: Task, name: str, seconds: float, quick: bool) -> float:
-    """The best learning rate of a side, each tried for ``seconds``."""
-    found = {}
-    for lr in LRS[name][: 2 if quick else None]:
-        more = {"seconds": seconds, "evaluations": 1}
+    """The best learning rate of a side, each tried for ``seconds``; one on either side of it is worse."""
+    found, left = dict[float, float](), list(LRS[name][: 2 if quick else None])
+    while left:
+        lr, more = left.pop(0), {"seconds": seconds, "evaluations": 1}
         run = task.trainer(lr, **more) if name == "Trainer" else task.danlu({"optimizer": {"lr": lr}}, **more)
         found[lr] = task.bits(last(run))
         print(f"  {name} at {lr:g}: {found[lr]:.4f} bits per byte in {run['seconds']:.0f} s", flush=True)
-    return min(found, key=lambda lr: found[lr])
+        best = min(found, key=lambda lr: found[lr])
+        if not left and not quick:
+            left = [lr for lr in (best / 2, best * 2) if not min(found) <= lr <= max(found)]
+    return best
 
 
 def shortest(task: Task, lr: float, seconds: float, nats: float, seed: int) -> tuple[float, dict[str, Any]]:
