@@ -110,7 +110,7 @@ def chinese(quick: bool) -> Path:
     )
     tokenize.run(tokenize.Tokenize(data=home / "clean", tokenizer=home / "words", out=home / "tokens"), fresh=True)
     how: dict[str, Any] = {"size": "300K" if quick else "6M", "objective": "masked", "length": 256}
-    how |= {"steps": 3} if quick else {"seconds": 480.0}
+    how |= {"steps": 3} if quick else {"seconds": 1800.0}
     masking = Masking(unit="word", share=0.2)
     pretrain.run(pretrain.Pretrain(data=home / "tokens", out=home / "model", masking=masking, **how), fresh=True)
     return home / "model"

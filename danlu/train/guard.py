@@ -1,15 +1,21 @@
 """Skip a step whose loss or gradient norm is not a number, or far above the recent past.
 
-The rule is OLMo-core's (window 128, six standard deviations), with three differences: the window is part of
-the checkpoint, what is not a number never enters it, and the skipped batch is named and saved. A run that keeps being
-skipped stops with an error, and its newest checkpoint is from before: none is written while steps are skipped, and one
-that no good step came after is forgotten where there is an older one, for its weights may be what is wrong.
+The rule is OLMo-core's (window 128, six standard deviations), with four differences: the window is part of the
+checkpoint, what is not a number never enters it, the skipped batch is named and saved, and where all that was seen is
+positive a spike is as many deviations of the logarithms above theirs too. Near the end of a run on few labels most
+losses are a hundredth and a batch with one hard text a half: many deviations, and what there is to learn. In
+pretraining, where values are close together, both limits are much the same.
+
+A run that keeps being skipped stops with an error, and its newest checkpoint is from before: none is written while
+steps are skipped, and one that no good step came after is forgotten where there is an older one, for its weights may be
+what is wrong.
 """
 
 import json
 import math
 import statistics
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +28,7 @@ from danlu.train.checkpoint import Checkpoints
 from danlu.train.settings import GuardSettings
 
 KEPT_BATCHES = 20
+LARGEST = 700.0  # e to the power of more is no float
 
 
 class Guard:
@@ -50,8 +57,15 @@ class Guard:
             return f"{name} is {value}"
         if len(past) < self.settings.start or (past is self.norms and not self.settings.norm):
             return None
-        limit = statistics.fmean(past) + self.settings.sigmas * statistics.stdev(past)
+        limit = self._above(past)
+        if min(past) > 0:
+            limit = max(limit, math.exp(min(self._above([math.log(one) for one in past]), LARGEST)))
         return f"{name} {value:.4g} is above {limit:.4g}" if value > limit else None
+
+    def _above(self, past: Iterable[float]) -> float:
+        """So many standard deviations above the mean."""
+        values = list(past)
+        return statistics.fmean(values) + self.settings.sigmas * statistics.stdev(values)
 
     def stop_if_hopeless(self, reason: str, batch: str, step: int, checkpoints: Checkpoints) -> None:
         """Give up after too many skipped steps in a row, of which ``step`` is the last."""

@@ -116,7 +116,7 @@ class GuardSettings:
     start: int = 64
     """Steps seen before a spike can be told; what is not a number is told at once."""
     sigmas: float = 6.0
-    """A spike is this many standard deviations above the window's mean."""
+    """A spike is this many standard deviations above the window's mean, of the logarithms too where all are above 0."""
     limit: int = 10
     """Skipped steps in a row after which the run stops."""
     norm: bool = True

@@ -1,6 +1,7 @@
 """The small parts of the loop: the schedule, the guard, the loss scaler."""
 
 import math
+import statistics
 
 import pytest
 
@@ -107,6 +108,19 @@ def test_a_spike_is_told_from_noise() -> None:
     assert guard.skipped_in_a_row == 2
     assert guard.verdict(3.1, 1.1) is None
     assert guard.skipped_in_a_row == 0
+
+
+def test_a_hard_batch_among_easy_ones_is_no_spike() -> None:
+    """Losses of few labels near the end of a run: most are small, and one hard text is what there is to learn."""
+    guard, easy = Guard(GuardSettings(window=16, start=8)), (0.004, 0.02, 0.009, 0.05)
+    for step in range(12):
+        assert guard.verdict(easy[step % 4], 10 * easy[step % 4]) is None
+    assert statistics.fmean(guard.losses) + 6 * statistics.stdev(guard.losses) < 0.4
+    assert guard.verdict(0.4, 4.0) is None
+    assert "loss 90 is above" in (guard.verdict(90.0, 4.0) or "")
+    for value in (-0.004, 0.02, -0.009, 0.05) * 4:  # what falls below 0 has no logarithm
+        assert guard.verdict(value, 1.0) is None
+    assert "loss 0.4 is above" in (guard.verdict(0.4, 1.0) or "")
 
 
 def test_before_the_start_only_what_is_not_a_number_is_skipped() -> None:
