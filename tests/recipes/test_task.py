@@ -1,5 +1,6 @@
 """`danlu task train` and `danlu task predict`: each kind learns, transformers opens what is left, a stop costs nothing."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -411,7 +412,7 @@ def test_what_cannot_be_learned_is_refused(encoder: Path, decoder: Path, tmp_pat
         ({"kind": "embed", "micro_batches": 2}, "not 2 or more whole groups of 32"),
         ({"smoothing": 1.0}, "below 1"),
         ({"data": ("a=classify:x", "b=tag:y"), "several": Several(weighting="gradnorm"), "compile": True}, "looks inside"),
-        ({"epochs": 0.0}, "epochs above 0"),
+        ({"epochs": -1.0}, "epochs not negative"),
         ({"lora": Lora(rank=4)}, "only --method lora or qlora has such keys"),
         ({"method": "lora", "freeze": Freeze(last_layers=1)}, "only --method freeze has such keys"),
     ],
@@ -447,6 +448,9 @@ def test_the_command_line_says_it_too(encoder: Path, tmp_path: Path, capsys: pyt
     found: TrainTask = read(TrainTask, "task train", words)
     assert tasks_of(found.data, found.kind, "data") == {"a": ("tag", ["x.conll"]), "b": ("classify", ["y.csv"])}
     assert found.settings(1).optimizer.lr == 3e-4
+    assert (found.settings(1, 499).optimizer.lr, found.settings(1, 500).optimizer.lr) == (1e-4, 3e-4)
+    assert [found.length_of(rows) for rows in (20, 1066, 1067, 3200)] == [100, 100, 101, 300]
+    assert (found.length_of(20, 2.0), dataclasses.replace(found, epochs=4.0).length_of(3200)) == (2, 400)
     assert read(TrainTask, "task train", [*words, "--optimizer.name", "muon"]).settings(1).optimizer.lr == 1e-3
     data = write(tmp_path / "a.jsonl", reviews(16))
     few = ["--epochs", "1", "--length", "32", "--precision", "fp32", "--out", str(tmp_path / "out")]

@@ -72,7 +72,8 @@ def rows(loop: Loop) -> int:
 
 def test_what_is_held_out_and_how_long_a_run_is(begun: Any) -> None:
     loop, batch = begun()
-    assert (len(batch), rows(loop) < 40, loop.settings.steps) == (8, True, -(-3 * rows(loop) // 8))
+    assert (len(batch), rows(loop) < 40) == (8, True)
+    assert (loop.settings.steps, loop.settings.optimizer.lr) == (100, 1e-4)  # 3 epochs of so few are 12 steps
     more, _ = begun(held_out_share=0.5, epochs=2.0)
     assert rows(more) < rows(loop)
     assert more.settings.steps == -(-2 * rows(more) // 8)

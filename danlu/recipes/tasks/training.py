@@ -5,7 +5,6 @@ with its own checkpoints, so a run that is stopped goes on in the one that it wa
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
@@ -142,10 +141,10 @@ class Work:
 
     def settings(self, rows: int, epochs: float | None = None) -> TrainSettings:
         """What a loop over ``rows`` an epoch is told; an own number of epochs is never the recipe's steps."""
-        steps = max(math.ceil((epochs or self.recipe.epochs) * rows / self.recipe.batch_examples), 1)
-        if epochs is None:
-            return self.recipe.settings(steps)
-        return dataclasses.replace(self.recipe, steps=steps, seconds=0.0, epochs=TrainTask.epochs).settings(steps)
+        recipe, steps = self.recipe, self.recipe.length_of(rows, epochs or 0.0)
+        if epochs is not None:
+            recipe = dataclasses.replace(recipe, steps=steps, seconds=0.0, epochs=TrainTask.epochs)
+        return recipe.settings(steps, rows)
 
     def batches(self, name: str, tasks: dict[str, list[Example]], **more: Any) -> ExampleBatches:
         """The rows of a loop, dealt by the seed and the loop's name."""
