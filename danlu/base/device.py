@@ -1,9 +1,11 @@
 """Where to compute and in which number format, measured rather than guessed.
 
-Two facts of CPUs are handled here. bf16 products are four times as fast as fp32 where the processor has
-matrix units for them and many times slower where it has not, so a short measurement decides. And glibc
-returns every large block to the kernel, so each tensor over 32 MB costs a page fault for each of its pages,
-every step: `keep_memory` turns that off (softmax over 4096 x 8192 went from 67 to 25 ms).
+Three facts of CPUs are handled here. bf16 products are four times as fast as fp32 where the processor has
+matrix units for them and many times slower where it has not, so a short measurement decides. torch gives
+float32 to MKL, which leaves half of a processor that is not Intel's unused: there oneDNN is asked
+(`danlu.model.products`). And glibc returns every large block to the kernel, so each tensor over 32 MB costs
+a page fault for each of its pages, every step: `keep_memory` turns that off (softmax over 4096 x 8192 went
+from 67 to 25 ms).
 """
 
 import contextlib
@@ -11,9 +13,11 @@ import ctypes
 import functools
 import gc
 import os
+import platform
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -55,12 +59,36 @@ def matmul_flops(dtype: torch.dtype, size: int = 1024, repeats: int = 5, kind: s
     seconds = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        product = a @ b
+        product = multiply(a, b)
         if kind == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - began)
         del product
     return 2 * size**3 / statistics.median(seconds[1:])
+
+
+@functools.cache
+def onednn_leads() -> bool:
+    """Is oneDNN faster than MKL here in float32, and there?"""
+    if not torch.backends.mkl.is_available() or not torch.backends.mkldnn.is_available():
+        return False
+    if not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return False
+    about = Path("/proc/cpuinfo")
+    maker = about.read_text(encoding="utf-8", errors="replace") if about.is_file() else platform.processor()
+    return "AuthenticAMD" in maker
+
+
+def onednn(a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """a bᵀ + bias by oneDNN, [N, I], [O, I] and [O] -> [N, O], float32 on a CPU; it has no gradient."""
+    found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(a, b, bias, "none", [], "")
+    return found
+
+
+def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """a bᵀ, [N, I] and [O, I] -> [N, O], by what large products of the format are computed with here."""
+    fast = a.dtype == torch.float32 and a.device.type == "cpu" and onednn_leads()
+    return onednn(a, b) if fast else a @ b.t()
 
 
 def torch_dtype(precision: str) -> torch.dtype:

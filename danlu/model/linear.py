@@ -6,6 +6,8 @@ so gradients arrive, and add up over micro-batches, in float32. No autocast cont
 
 from torch import Tensor, nn
 
+from danlu.model.products import product
+
 
 class Linear(nn.Linear):
     """y = x Wᵀ + b in x's dtype."""
@@ -13,4 +15,4 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """x: [..., in] -> [..., out]."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return nn.functional.linear(x, self.weight.to(x.dtype), bias)
+        return product(x, self.weight.to(x.dtype), bias)

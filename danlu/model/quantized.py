@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from danlu.base.errors import UserError
 from danlu.model.linear import Linear
+from danlu.model.products import product
 
 BLOCK, GROUP = 64, 256
 TINY = 1e-38  # the least that a block is divided by
@@ -134,11 +135,11 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: "Nf4Linear", bias: Tensor | None) -> Tensor:
         ctx.layer = layer
-        return nn.functional.linear(x, layer.matrix(x.dtype), bias)
+        return product(x, layer.matrix(x.dtype), bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return grads[0] @ ctx.layer.matrix(grads[0].dtype), None, None
+        return product(grads[0], ctx.layer.matrix(grads[0].dtype).t()), None, None
 
 
 class Nf4Linear(nn.Module):

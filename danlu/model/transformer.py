@@ -26,6 +26,7 @@ from danlu.model.positions.alibi import Alibi
 from danlu.model.positions.learned import Learned
 from danlu.model.positions.rope import Rope
 from danlu.model.positions.sinusoidal import Sinusoidal
+from danlu.model.products import product
 from danlu.model.ragged import Layout, Part, laid_out, spans
 from danlu.model.recompute import recomputed
 
@@ -186,7 +187,7 @@ class Transformer(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """hidden: [..., D], of `hidden` -> [..., V]."""
         bias = None if self.output_bias is None else self.output_bias.to(hidden.dtype)
-        logits = nn.functional.linear(hidden, self.output_weight.to(hidden.dtype), bias)
+        logits = product(hidden, self.output_weight.to(hidden.dtype), bias)
         if self.config.logit_scale != 1.0:
             logits = logits * self.config.logit_scale
         cap = self.config.logit_cap

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from danlu.model.products import product
+
 CHUNK_BYTES = 16 << 20
 # Each chunk adds to the whole gradient of the output weights: with 73 rows, which is 16 MB of a vocabulary of 57,000,
 # that was half of a training step's time. A slice of it at a time stays in a core's cache, and needs no second of it.
@@ -65,7 +67,7 @@ def _logits(hidden: Tensor, compute: Tensor, bias: Tensor | None, form: _Form) -
 
     A z-loss of 1e-4 makes a probability's gradient 1.002 times as large: bf16 would round that away, each time.
     """
-    logits = hidden @ compute.t()
+    logits = product(hidden, compute)
     if bias is None and form == _Form():
         return logits
     logits = logits.float()
@@ -134,7 +136,7 @@ class _CrossEntropySum(torch.autograd.Function):
             if bias_grad is not None:
                 bias_grad += grad.sum(dim=0)
             grad = grad.to(hidden.dtype)
-            torch.mm(grad, compute, out=hidden_grad[part])
+            hidden_grad[part] = product(grad, compute.t())
             if weight_grad is not None:
                 _add_product(weight_grad, grad, hidden[part])
         ctx.save_for_backward(hidden_grad, weight_grad, bias_grad)
@@ -180,7 +182,7 @@ class _LogProbabilities(torch.autograd.Function):
             if bias_grad is not None:
                 bias_grad += grad.sum(dim=0)
             grad = grad.to(hidden.dtype)
-            hidden_grad[part] = grad @ compute
+            hidden_grad[part] = product(grad, compute.t())
             if weight_grad is not None:
                 _add_product(weight_grad, grad, hidden[part])
         return hidden_grad, weight_grad, bias_grad, None, None

@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from danlu.base.device import torch_dtype
+from danlu.base.device import multiply, torch_dtype
 
 # Dense bf16 or fp16 with float32 sums, in 10^12 operations a second; NVIDIA's data sheets. First match counts.
 DATA_SHEET = {
@@ -58,7 +58,7 @@ def _fastest(size: int, dtype: torch.dtype, device: torch.device, repeats: int) 
     began, best = time.perf_counter(), float("inf")
     for number in range(repeats + 1):
         start = time.perf_counter()
-        float((values @ values)[0, 0])  # waits for a GPU
+        float(multiply(values, values)[0, 0])  # waits for a GPU
         best = min(best, time.perf_counter() - start) if number else best
         if number and time.perf_counter() - began > SECONDS:
             break

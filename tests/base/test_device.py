@@ -5,7 +5,18 @@ import sys
 import pytest
 import torch
 
-from danlu.base.device import describe, keep_memory, matmul_flops, peak_memory, pick_device, pick_precision, torch_dtype
+from danlu.base import device as here
+from danlu.base.device import (
+    describe,
+    keep_memory,
+    matmul_flops,
+    multiply,
+    onednn_leads,
+    peak_memory,
+    pick_device,
+    pick_precision,
+    torch_dtype,
+)
 from danlu.base.device_names import Precision
 from danlu.base.errors import UserError
 
@@ -55,3 +66,31 @@ def test_memory() -> None:
 def test_the_machine_in_one_line() -> None:
     assert f"{torch.get_num_threads()} threads" in describe()
     assert "\n" not in describe()
+
+
+@pytest.mark.parametrize(
+    ("maker", "there", "wanted"),
+    [("AuthenticAMD", True, True), ("GenuineIntel", True, False), ("AuthenticAMD", False, False)],
+)
+def test_onednn_leads_on_processors_of_amd(
+    maker: str, there: bool, wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(here.Path, "is_file", lambda path: False)
+    monkeypatch.setattr(here.platform, "processor", lambda: f"AMD64 Family 25 Model 1, {maker}")
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: there)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    onednn_leads.cache_clear()
+    try:
+        assert onednn_leads() == (wanted and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+    finally:
+        onednn_leads.cache_clear()
+
+
+@pytest.mark.parametrize("leads", [False, True])
+def test_multiply(leads: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if leads and not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        pytest.skip("this build of torch has no oneDNN")
+    monkeypatch.setattr(here, "onednn_leads", lambda: leads)
+    a, b = torch.linspace(-1, 1, 15).view(3, 5), torch.linspace(1, -2, 20).view(4, 5)
+    torch.testing.assert_close(multiply(a, b), a @ b.t())
+    torch.testing.assert_close(multiply(a.bfloat16(), b.bfloat16()), a.bfloat16() @ b.bfloat16().t())

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from danlu.model.products import product
 
 Matrix = Callable[[torch.dtype], Tensor]  # the frozen matrix [O, I] in a format; asked again in the backward pass
 
@@ -23,7 +25,7 @@ class _Changed(torch.autograd.Function):
         thin = rows @ narrow_a.t()  # [N, r]
         ctx.save_for_backward(rows, thin, narrow_a, narrow_b)
         ctx.matrix, ctx.scale, ctx.shape, ctx.dtypes = matrix, scale, x.shape, (a.dtype, b.dtype)
-        y = nn.functional.linear(rows, matrix(x.dtype), bias)
+        y = product(rows, matrix(x.dtype), bias)
         return y.addmm_(thin, narrow_b.t(), alpha=scale).view(*x.shape[:-1], -1)
 
     @staticmethod
@@ -36,7 +38,7 @@ class _Changed(torch.autograd.Function):
         a_grad = (thin_grad.t() @ rows).to(ctx.dtypes[0])
         if not ctx.needs_input_grad[0]:
             return None, a_grad, b_grad, None, None, None
-        x_grad = (grad @ ctx.matrix(grad.dtype)).addmm_(thin_grad, a)
+        x_grad = product(grad, ctx.matrix(grad.dtype).t()).addmm_(thin_grad, a)
         return x_grad.view(ctx.shape), a_grad, b_grad, None, None, None
 
 
