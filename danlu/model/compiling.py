@@ -5,7 +5,8 @@ training: generation and measuring see many lengths, each of which would be comp
 same up to rounding, since fused kernels keep in float32 what separate ones round to bf16 in between.
 
 Measured on two cores in bf16 (8 layers, width 512, 8 rows of 512 tokens), medians: steps of 2.10 and 2.24 s in place of
-2.87, for about a minute at the start (LOG.md). So it is for long runs.
+2.87, for about a minute at the start (LOG.md). So it is for long runs. In float32 on a processor of AMD it is slower
+than not compiling, since torch.compile knows nothing of `danlu.model.products`.
 """
 
 import os

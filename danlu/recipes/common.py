@@ -38,7 +38,8 @@ class Training:
     checkpointing: Checkpointing | bool = "none"
     """Recompute in the backward pass, to save memory: none, selective (keeps matrix products) or full (each block)."""
     compile: bool = False
-    """Compile each block: about a minute at the start for faster steps, on a GPU most; a CPU needs a C++ compiler."""
+    """Compile each block: about a minute at the start for faster steps, on a GPU most; a CPU needs a C++ compiler,
+    and on one of AMD in float32 it is slower."""
     update_in_backward: bool = False
     """Update each weight when its gradient arrives, to save its memory; needs clip 0 and guard.norm off."""
     offload: Offload = "none"
