@@ -66,6 +66,20 @@ def test_the_peak_is_measured_without_random_numbers() -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
+def test_the_peak_is_of_products_as_the_model_computes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where oneDNN is asked, a share of what MKL could do would be beyond all of it."""
+    sizes = list[int]()
+
+    def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(a))
+        return a @ b.t()
+
+    monkeypatch.setattr("danlu.train.peak.multiply", multiply)
+    peak_flops(torch.device("cpu"), "fp32")
+    assert len(sizes) > 3
+    assert set(sizes) <= {256, 1024}
+
+
 @pytest.mark.parametrize(
     ("name", "tera"),
     [
