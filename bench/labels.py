@@ -8,7 +8,7 @@ English: lines of film reviews with the mean judgement of many people (VADER's d
 What is held out shares no text with what is learned or read; each number is the mean of three seeds, which also draw
 the records. scikit-learn's logistic regression of words and characters has the same records.
 
-An hour of one core, in parts: what is done is kept under runs/bench/labels.
+Two hours of one core, in parts: what is done is kept under runs/bench/labels.
 """
 
 import hashlib
