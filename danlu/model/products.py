@@ -1,9 +1,8 @@
 """Matrix products in float32 on a CPU, by the faster of the two libraries that torch brings.
 
-torch gives float32 to MKL, which leaves half of a processor that is not Intel's unused; oneDNN, which it gives bf16,
-does not. On an AMD EPYC, two threads, 4,096 x 512 times 512 x 1,408: 0.19 and 0.44 TFLOP/s; with the processor capped
-to AVX2 0.19 and 0.21. A training step of 30M takes 3.0 s in place of 4.8, and capped 4.4. Small products are faster in
-MKL.
+torch gives float32 to MKL, and bf16 to oneDNN, which on a processor of AMD is faster in float32 too. On an EPYC, two
+threads, 4,096 x 512 times 512 x 1,408: 0.19 and 0.44 TFLOP/s; with the processor capped to AVX2 0.19 and 0.21. A
+training step of 30M takes 3.0 s in place of 4.8, and capped 4.4. Small products are faster in MKL.
 
 Which is taken follows from the processor and the shapes alone, so a run that is taken up again rounds as it did.
 
