@@ -10,6 +10,7 @@ generate    logits → text: batched sampling with a key-value cache
 objectives  outputs → one number: next_token, ahead, masked, dpo, tasks with labels, regularisers
 train       batches → weights: the loop, exact checkpoints, schedules, precision, optimisers, hooks
 evaluate    weights → is it good?: perplexity, bits per byte, stop rate, preference accuracy, report
+compress    weights → fewer bits: four-bit codes chosen together (GPTQ), by a walk through the blocks
 plan        a size → what it needs: scaling laws and their sources, fits with intervals
 recipes     wires everything: one file a stage, presets, the chain
 

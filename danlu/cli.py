@@ -37,6 +37,7 @@ COMMANDS = {
     "task train": ("danlu.recipes.task", "TrainTask", "run", "a model and records with labels → a model for the task"),
     "task predict": ("danlu.recipes.task_predict", "Predict", "predict", "such a model and records → guesses"),
     "merge": ("danlu.recipes.merge", "Merge", "run", "an adapter and its base → one model directory"),
+    "compress": ("danlu.recipes.compress", "Compress", "run", "a model and documents → four bits, chosen together"),
     "instruct": ("danlu.recipes.instruct", "Instruct", "run", "seed tasks and a model → instruction data"),
     "preferences": ("danlu.recipes.preferences", "SamplePreferences", "run", "a chat model → preference pairs"),
     "dpo": ("danlu.recipes.dpo", "Dpo", "run", "a chat model and preference pairs → a better one"),

@@ -56,8 +56,11 @@ RIVER = (
         "weights → is it good?",
         "perplexity, bits per byte, stop rate, preference accuracy, report",
     ),
+    Room(
+        "compress", 1300, "weights → fewer bits", "four-bit codes chosen together (GPTQ), by a walk through the blocks"
+    ),
     Room("plan", 1000, "a size → what it needs", "scaling laws and their sources, fits with intervals"),
-    Room("recipes", 9400, "wires everything", "one file a stage, presets, the chain"),
+    Room("recipes", 9600, "wires everything", "one file a stage, presets, the chain"),
 )
 
 
