@@ -93,7 +93,7 @@ class Engine:
                 allowed = (
                     self._without_stops(logits[row]) if len(answers[index].ids) < how.min_new_tokens else logits[row]
                 )
-                token, logp = choose(allowed, how, draws[index])
+                token, logp = choose(allowed, how, draws[index], self._seen(prompts[index], answers[index], how))
                 answers[index].ids.append(token)
                 answers[index].logprobs.append(logp)
                 answers[index].stopped = token in self.stop_ids
@@ -109,6 +109,16 @@ class Engine:
                 cache.keep(torch.tensor(alive))
             active = [active[row] for row in alive]
             logits = self._last(torch.tensor([[newest[row]] for row in alive]), None, cache)
+
+    def _seen(self, prompt: Sequence[int], answer: Completion, how: Sampling) -> list[int]:
+        """The tokens that a penalty on repetition is for.
+
+        Not those that end an answer: a chat template writes one after each turn, and its penalty would be that answers
+        do not end.
+        """
+        if how.repetition_penalty == 1:
+            return []
+        return [token for token in (*prompt, *answer.ids) if token not in self.stop_ids]
 
     def _without_stops(self, logits: torch.Tensor) -> torch.Tensor:
         """logits: [V] -> the same with no way to stop."""

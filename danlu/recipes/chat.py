@@ -34,6 +34,9 @@ class Chat:
     """Keep the likeliest tokens until their probabilities add up to this."""
     top_k: int = 0
     """Keep the k likeliest tokens; 0 keeps all."""
+    repetition_penalty: float = 1.0
+    """Makes tokens of the prompt and the answer less likely; 1 changes nothing, and 1.1 ends many a small model's
+    loops."""
     max_new_tokens: int = 200
     """The longest answer, in tokens."""
     seed: int = 0
@@ -77,7 +80,8 @@ def run(recipe: Chat) -> None:
             del turns[len(opening) : len(opening) + 2]  # forget the oldest question and its answer
             ids = render(tokenizer, turns, add_generation_prompt=True).ids
         seed = derive(recipe.seed, len(turns), line)
-        how = Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_k, recipe.top_p, seed, 1)
+        how = Sampling(recipe.max_new_tokens, recipe.temperature, recipe.top_k, recipe.top_p, seed, 1,
+                       recipe.repetition_penalty)  # fmt: skip
         try:
             answer = tokenizer.decode(engine.generate([ids], how)[0].ids).strip()
         except UserError as error:

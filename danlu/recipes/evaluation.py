@@ -54,6 +54,9 @@ class Evaluate:
     """Held-out questions to answer, taken evenly."""
     temperature: float = 0.7
     """Of those answers."""
+    repetition_penalty: float = 1.0
+    """Makes tokens of the prompt and the answer less likely; 1 changes nothing, and 1.1 ends many a small model's
+    loops."""
     max_new_tokens: int = 128
     """An answer that has not stopped by then counts as one that does not stop."""
     small_talk: tuple[str, ...] = SMALL_TALK
@@ -219,7 +222,8 @@ def ask(
     # A question that leaves no room for an answer is left out, not allowed to end the evaluation of all others.
     fits = [index for index, prompt in enumerate(prompts) if len(prompt) < model.config.max_length]
     questions, prompts = [questions[i] for i in fits], [prompts[i] for i in fits]
-    how = Sampling(recipe.max_new_tokens, recipe.temperature, top_p=0.95, min_new_tokens=1)
+    how = Sampling(recipe.max_new_tokens, recipe.temperature, top_p=0.95, min_new_tokens=1,
+                   repetition_penalty=recipe.repetition_penalty)  # fmt: skip
     each = [replace(how, seed=derive(recipe.seed, question)) for question in questions]
     engine = Engine(model, tokenizer.stop_ids, rows=128, dtype=torch_dtype(machine.precision))
     done = engine.generate(prompts, each)

@@ -59,6 +59,28 @@ def test_greedy_is_transformers_greedy(tiny: Tiny, changes: dict[str, object], t
     assert len({tuple(answer.ids) for answer in answers}) > 3  # they do answer their own prompts
 
 
+def test_a_penalty_on_repetition_is_transformers_greedy_with_it(tiny: Tiny, tmp_path: Path) -> None:
+    model = tiny()
+    save_model(model, tmp_path, {"pad_token_id": 0})
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32, attn_implementation="eager").eval()
+    how = dataclasses.replace(GREEDY, repetition_penalty=1.3)
+    found = ids(Engine(model, ()).generate(prompts(), how))
+    for prompt, answer in zip(prompts(), found, strict=True):
+        wanted = theirs.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False, repetition_penalty=1.3)
+        assert answer == wanted[0, len(prompt) :].tolist()
+    assert found != ids(Engine(model, ()).generate(prompts(), GREEDY))
+
+
+def test_a_stop_token_in_the_prompt_is_not_penalised(tiny: Tiny) -> None:
+    """A template ends every turn with it, and an answer would never end."""
+    model, heavy = tiny(), dataclasses.replace(GREEDY, repetition_penalty=50.0)
+    rows = torch.randint(1, 61, (40, 12), generator=torch.Generator().manual_seed(0)).tolist()
+    firsts = [answer.ids[0] for answer in Engine(model, ()).generate(rows, GREEDY)]
+    row, token = next((row, first) for row, first in zip(rows, firsts, strict=True) if first in row)
+    assert Engine(model, ()).generate([row], heavy)[0].ids[0] != token
+    assert Engine(model, [token]).generate([row], heavy)[0].ids == [token]
+
+
 def mixed() -> list[Sampling]:
     """Every request another way."""
     return [

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from transformers import TopKLogitsWarper, TopPLogitsWarper
+from transformers import RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
 from danlu.base.errors import UserError
-from danlu.generate.sample import Sampling, choose, restrict
+from danlu.generate.sample import Sampling, choose, penalised, restrict
 
 VOCABULARY = 12
 LOGITS = st.lists(st.integers(-400, 400), min_size=VOCABULARY, max_size=VOCABULARY, unique=True)
@@ -33,6 +33,21 @@ def test_what_is_left_out_is_what_transformers_leaves_out(values: list[int], top
 
 def kept(logits: Tensor, top_k: int, top_p: float) -> list[int]:
     return torch.isfinite(restrict(logits, top_k, top_p)).nonzero().flatten().tolist()
+
+
+@given(values=LOGITS, seen=st.lists(st.integers(0, VOCABULARY - 1)), penalty=st.floats(0.5, 3.0))
+def test_the_penalty_on_repetition_is_that_of_transformers(values: list[int], seen: list[int], penalty: float) -> None:
+    logits = torch.tensor(values) / 100
+    wanted = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([seen], dtype=torch.long), logits[None])[0]
+    assert torch.equal(penalised(logits, seen, penalty), wanted)
+
+
+def test_a_penalty_changes_the_choice_and_not_what_the_model_says_of_it() -> None:
+    logits, draw = torch.tensor([1.0, 2.0, 1.9]), torch.Generator()
+    how = Sampling(temperature=0, repetition_penalty=1.2)
+    token, logp = choose(logits, how, draw, [1, 1])
+    assert (token, logp) == (2, float(torch.log_softmax(logits, 0)[2]))
+    assert choose(logits, how, draw)[0] == choose(logits, Sampling(temperature=0), draw, [1])[0] == 1
 
 
 def test_by_hand() -> None:
@@ -80,6 +95,8 @@ def test_the_log_probability_is_the_models_own() -> None:
         ("top_k", -1, "top_k -1"),
         ("top_p", 0.0, "top_p 0.0"),
         ("top_p", 1.1, "top_p 1.1"),
+        ("repetition_penalty", 0.0, "repetition_penalty must be above 0, is 0.0. 1 is none"),
+        ("repetition_penalty", float("nan"), "repetition_penalty must be above 0"),
     ],
 )
 def test_settings_out_of_range(name: str, value: float, problem: str) -> None:

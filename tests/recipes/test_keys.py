@@ -1,10 +1,14 @@
 """Recipe keys whose effect no other test would miss: each changes what its stage makes."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
-from danlu.recipes import clean, evaluation, preferences, pretrain, tokenize
+import pytest
+
+from danlu.recipes import chat, clean, evaluation, preferences, pretrain, tokenize
+from danlu.recipes.chat import Chat
 from danlu.recipes.chats import chats_from
 from danlu.recipes.clean import Clean
 from danlu.recipes.evaluation import Evaluate
@@ -49,6 +53,23 @@ def test_small_talk_is_what_is_asked(made: Path, world: Path, tmp_path: Path) ->
     file = chats(tmp_path / "chats.jsonl", ["Who likes tea, Anna?", "Who likes rice, Ben?"])
     found = answered(made, tmp_path / "out", chats=file, small_talk=("Hello there", "Who are you?", "你好"))
     assert [answer["prompt"] for answer in found["answers"][:3]] == ["Hello there", "Who are you?", "你好"]
+
+
+def test_the_penalty_on_repetition_changes_answers(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = chats(tmp_path / "chats.jsonl", ["Who likes tea, Anna?", "Who likes rice, Ben?"])
+    plain, less = (
+        answered(made, tmp_path / str(penalty), chats=file, temperature=0.0, repetition_penalty=penalty)["answers"]
+        for penalty in (1.0, 3.0)
+    )
+    assert plain != less
+    said = []
+    for penalty in (1.0, 3.0):
+        monkeypatch.setattr("sys.stdin", io.StringIO("Who likes tea, Anna?\n"))
+        chat.run(Chat(made / "sft", temperature=0.0, max_new_tokens=12, repetition_penalty=penalty))
+        said.append(capsys.readouterr().out)
+    assert said[0] != said[1]
 
 
 def test_a_question_without_room_for_an_answer_is_left_out(made: Path, tmp_path: Path) -> None:
