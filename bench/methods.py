@@ -20,7 +20,8 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,22 @@ METHODS = {
     "lora": (),
     "lora, DoRA": ("--lora.dora",),
     "qlora": (),
+    "qlora, chosen codes": (),
     "adapter": (),
     "prefix": (),
     "prompt": (),
     "ptuning": (),
     "ia3": (),
 }
+CHOSEN = "qlora, chosen codes"  # by danlu compress
+# A method, another, what of the first is compared, and how it is used
+WITHIN = (
+    ("lora", "full", "test_loss", ""),
+    ("qlora", "lora", "test_loss", ""),
+    ("qlora", "lora", "whole_loss", ", merged into the whole model"),
+    (CHOSEN, "lora", "test_loss", ""),
+    (CHOSEN, "lora", "whole_loss", ", merged into the whole model"),
+)
 STEPS, TOKENS, LENGTH = 24, 1024, 512
 QUESTIONS, ANSWER = 48, 256  # asked, and the most tokens of an answer
 FORM = re.compile(r"#### -?[\d,.]+\s*$")
@@ -68,39 +79,72 @@ def near(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def trained(model: Path, chats: Path, seed: int, words: Iterable[str], *, keep: bool = False) -> dict[str, Any]:
-    """What the manifest of a run of ``danlu sft`` says; done once."""
+def danlu(*words: str) -> None:
+    """A command, as a user starts it."""
+    command = [sys.executable, "-m", "danlu", *words]
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=paths, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{done.stderr}\ndanlu {' '.join(words)} failed")
+
+
+def nothing(place: Path) -> dict[str, Any]:
+    """No more is asked of a run than its manifest."""
+    return {}
+
+
+def trained(
+    model: Path, chats: Path, seed: int, words: Iterable[str], after: Callable[[Path], dict[str, Any]] = nothing
+) -> dict[str, Any]:
+    """What the manifest of a run of ``danlu sft`` says, and what ``after`` finds in its directory; done once."""
     told = ["sft", "--model", near(model), "--chats", near(chats), "--seed", str(seed), *words, "--evaluations", "1"]
     told += ["--length", str(LENGTH), "--prompts", "Hello"]
     place = HOME / "runs" / hashlib.sha256("\n".join(told).encode() + chats.read_bytes()).hexdigest()[:16]
     kept = place.with_suffix(".json")
-    if not kept.is_file() or (keep and not (place / "manifest.json").is_file()):
+    if not kept.is_file():
         shutil.rmtree(place, ignore_errors=True)
-        done = subprocess.run(
-            [sys.executable, "-m", "danlu", *told, "--out", str(place)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise SystemExit(f"{done.stderr}\ndanlu {' '.join(told)} failed")
-        kept.write_text(json.dumps(json.loads((place / "manifest.json").read_text(encoding="utf-8"))["metrics"]))
-        if not keep:
-            shutil.rmtree(place)
+        danlu(*told, "--out", str(place))
+        metrics = json.loads((place / "manifest.json").read_text(encoding="utf-8"))["metrics"]
+        kept.write_text(json.dumps(metrics | after(place)))
+        shutil.rmtree(place)
     found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
-    return {**found, "place": str(place)}
+    return found
+
+
+def untouched(model: Path, learn: Path, length: list[str]) -> float:
+    """The held-out loss of a model as it is: after steps of no size."""
+    loss: float = trained(model, learn, 0, ["--method", "ia3", "--optimizer.lr", "1e-30", *length])["test_loss"]
+    return loss
+
+
+def chosen(model: Path, learn: Path) -> Path:
+    """The model with its four-bit codes chosen together, by the conversations that are learned."""
+    out = HOME / f"{model.name}-chosen"
+    if not (out / "manifest.json").is_file():
+        danlu("compress", near(model), "--chats", near(learn), "--out", near(out), "--length", str(LENGTH))
+    return out
+
+
+def whole(place: Path, model: Path, learn: Path, length: list[str]) -> dict[str, float]:
+    """The held-out loss with an adapter that was trained beside four bits, made one with the model itself."""
+    merged = place.with_name(f"{place.name}-whole")
+    danlu("merge", near(place), "--base", near(model), "--out", near(merged))
+    loss = untouched(merged, learn, length)
+    shutil.rmtree(merged)
+    return {"whole_loss": loss}
 
 
 def table(quick: bool, seeds: range, methods: list[str]) -> list[Record]:
     """Every method against the model as it was; LoRA against full, and QLoRA against LoRA."""
     model, (learn, test) = model_home(quick), conversations(quick)
     length = ["--steps", "2" if quick else str(STEPS), "--batch-tokens", str(TOKENS), "--test", near(test)]
-    still = [trained(model, learn, 0, ["--method", "ia3", "--optimizer.lr", "1e-30", *length])["test_loss"]]
+    still = untouched(model, learn, length)
     log, records = dict[str, list[dict[str, Any]]](), list[Record]()
     for name in methods:
         words = ["--method", name.partition(",")[0], *METHODS[name], *length]
-        log[name] = [trained(model, learn, seed, words) for seed in seeds]
+        base = chosen(model, learn) if name == CHOSEN else model
+        after = partial(whole, model=model, learn=learn, length=length) if name.startswith("qlora") else nothing
+        log[name] = [trained(base, learn, seed, words, after) for seed in seeds]
         losses = [run["test_loss"] for run in log[name]]
         first = log[name][0]
         details = {
@@ -112,14 +156,16 @@ def table(quick: bool, seeds: range, methods: list[str]) -> list[Record]:
             "tokens a second": statistics.median(run["tokens_per_second"] for run in log[name]),
         }
         what = f"{name}: held-out loss of answers after {first['steps']} steps of {TOKENS:,} tokens"
-        records.append(Record(what, "the model as it was", statistics.fmean(losses), still[0], "nats", "less", 1.0,
+        records.append(Record(what, "the model as it was", statistics.fmean(losses), still, "nats", "less", 1.0,
                               len(losses), details))  # fmt: skip
-        print(f"  {name:<12} {records[-1].ours:.4f} of {still[0]:.4f}, {details}", flush=True)
-    for ours, theirs in (("lora", "full"), ("qlora", "lora")):
+        print(f"  {name:<12} {records[-1].ours:.4f} of {still:.4f}, {details}", flush=True)
+    for ours, theirs, loss, how in WITHIN:
         if ours in log and theirs in log:
-            both = [statistics.fmean(run["test_loss"] for run in log[name]) for name in (ours, theirs)]
-            what = f"{ours}: held-out loss of answers, within 1 % of {theirs}"
-            records.append(Record(what, theirs, both[0], both[1], "nats", "less", 0.99, len(seeds)))
+            found, wanted = [run[loss] for run in log[ours]], [run["test_loss"] for run in log[theirs]]
+            what = f"{ours}{how}: held-out loss of answers, within 1 % of {theirs}"
+            means = statistics.fmean(found), statistics.fmean(wanted)
+            records.append(Record(what, theirs, *means, "nats", "less", 0.99, len(seeds), {"each seed": found}))
+            print(f"  {means[0]:.4f} of {means[1]:.4f}: {what}", flush=True)
     return records
 
 
@@ -158,12 +204,7 @@ def form(quick: bool, seeds: range, methods: list[str]) -> list[Record]:
     for seed in seeds:
         words = ["--method", "lora", "--steps", "2" if quick else "40", "--batch-tokens", str(TOKENS)]
         words += ["--held-out-share", "0.002"]
-        kept = HOME / f"answers-{seed}{'-quick' * quick}.json"
-        if not kept.is_file():
-            made = Path(trained(model, file, seed, words, keep=True)["place"])
-            kept.write_text(json.dumps(asked(made, questions, most)))
-            shutil.rmtree(made)
-        shares = json.loads(kept.read_text())
+        shares = trained(model, file, seed, words, lambda place: {"shares": asked(place, questions, most)})["shares"]
         stopped.append(shares[0])
         formed.append(shares[1])
         print(f"  seed {seed}: {shares[0]:.1%} stop, {shares[1]:.1%} end in the form", flush=True)

@@ -2,9 +2,12 @@
 
 Unsupervised data augmentation (UDA: Xie et al. 2020, arXiv:1904.12848): the distribution over labels that the model
 gives an unlabelled text, sharpened by a temperature and not trained, is the target for a changed copy of it, where
-its largest probability reaches the threshold. A copy is changed by dropping some tokens and replacing others by tokens
-drawn as often as they occur; what is drawn depends on the seed and the row's number alone, as masks do, so a cut
-batch or a stopped run changes nothing. Left out: back-translation, which needs a translator.
+its largest probability reaches the threshold. How a copy is changed is in `danlu.tokens.changing`.
+
+Where few labels are known, a model that leans to one label teaches itself that label. So what it says of a text is
+first brought in line with the shares that labels have among the known (distribution alignment of ReMixMatch: Berthelot
+et al. 2019, arXiv:1911.09785, section 3.1): times those shares, over the mean of what it said of the texts of past
+steps.
 
 A batch's loss is divided by its labelled rows. As rows of both kinds come in fixed shares, ``weight`` stays what it
 says: the mean over unlabelled rows counts so many times the mean over labelled ones.
@@ -14,29 +17,68 @@ Legend: B rows, T tokens, L labels.
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from danlu.base.seed import generator
 from danlu.model.transformer import Transformer
 from danlu.objectives.classify import LABEL, Classify
 from danlu.objectives.labelled import Labelled, counted
 from danlu.objectives.multitask import of_task
 from danlu.objectives.objective import Metrics
 from danlu.tokens.batches import Batch, Source
-from danlu.tokens.examples import padded
+from danlu.tokens.changing import CHANGED, CHANGED_SEGMENTS, Changer
 
-CHANGED, CHANGED_SEGMENTS = "changed", "changed_segments"  # among a batch's extra tensors, [B, T]
+PAST, LEAST = 0.9, 1e-6  # the weight of past steps in the mean, and the least that it says of a label in a step
+
+
+class Alignment:
+    """Brings what is said of unlabelled texts in line with the ``shares`` of labels, [L].
+
+    The mean is that of past steps, so a step that is cut in parts changes nothing: what is seen in a step counts from
+    the next one on.
+    """
+
+    def __init__(self, shares: Tensor) -> None:
+        self.shares = (shares.double() / shares.sum()).clamp(min=LEAST)
+        self.mean = self.shares.clone()
+        self.seen = torch.zeros(len(shares) + 1, dtype=torch.float64)  # of this step: the sum over texts, and how many
+
+    def __call__(self, logits: Tensor, counts: Tensor) -> Tensor:
+        """logits: [U, L], counts: [U], 0 for rows that only fill up -> aligned logits, [U, L]."""
+        said = torch.softmax(logits.double(), -1) * counts.double().unsqueeze(-1)
+        self.seen += torch.cat((said.sum(0), counts.double().sum().unsqueeze(0))).cpu()
+        return logits + (self.shares / self.mean).log().to(logits)
+
+    def advance(self) -> None:
+        """A step is over."""
+        if self.seen[-1] > 0:
+            now = (self.seen[:-1] / self.seen[-1]).clamp(min=LEAST)
+            self.mean = PAST * self.mean + (1 - PAST) * now
+        self.seen.zero_()
+
+    def state_dict(self) -> dict[str, list[float]]:
+        """The mean, and what has been seen since it was last brought up to date."""
+        return {"mean": self.mean.tolist(), "seen": self.seen.tolist()}
+
+    def load_state_dict(self, state: dict[str, list[float]]) -> None:
+        """Go on from there."""
+        self.mean, self.seen = (torch.tensor(state[name], dtype=torch.float64) for name in ("mean", "seen"))
 
 
 class Consistency:
     """The loss of labelled rows plus that of unlabelled ones, whose label is -1."""
 
     def __init__(
-        self, classify: Classify, *, weight: float, ratio: float, threshold: float = 0.8, temperature: float = 0.4
+        self,
+        classify: Classify,
+        *,
+        weight: float,
+        ratio: float,
+        threshold: float = 0.8,
+        temperature: float = 0.4,
+        alignment: Alignment | None = None,
     ) -> None:
-        self.classify, self.labelled = classify, Labelled(classify)
+        self.classify, self.labelled, self.alignment = classify, Labelled(classify), alignment
         self.scale, self.threshold, self.temperature = weight / ratio, threshold, temperature
 
     def weight(self, batch: Batch) -> float:
@@ -57,6 +99,8 @@ class Consistency:
         part = of_task(batch, ~known)
         with torch.no_grad():
             before = self.classify.logits(model, model.features(part.ids, part.segments), part)
+            if self.alignment is not None:
+                before = self.alignment(before, counted(part))
             sure = (torch.softmax(before, -1).amax(-1) >= self.threshold).float() * counted(part)  # [U]
             target = torch.softmax(before / self.temperature, -1)
         other = Batch(part.extra[CHANGED], part.mask, part.extra[CHANGED_SEGMENTS])
@@ -66,55 +110,34 @@ class Consistency:
         return total + self.scale * apart.sum(), metrics | found
 
 
-class Changer:
-    """Changes rows of batches. ``kept`` are ids that stay where they are; ``weights`` say how often each id occurs."""
-
-    def __init__(self, counts: dict[int, int], kept: set[int], *, share: float, pad_id: int, seed: int) -> None:
-        ids = sorted(set(counts) - kept)
-        self._ids = np.asarray(ids, np.int64)
-        self._sums = np.cumsum(np.asarray([counts[i] for i in ids], np.float64))
-        self._kept, self._share, self._pad_id, self._seed = np.asarray(sorted(kept), np.int64), share, pad_id, seed
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What must be the same for a run to be taken up."""
-        return {"share": self._share, "seed": self._seed, "ids": len(self._ids)}
-
-    def __call__(self, batch: Batch, row: int) -> Batch:
-        """``batch`` with a changed copy of each row beside it; its first row is number ``row``."""
-        rows = []
-        for i in range(len(batch)):
-            ids = batch.ids[i][batch.segments[i] >= 0].numpy()
-            draw = generator(self._seed, "change", row + i)
-            fate = np.where(np.isin(ids, self._kept), 1.0, draw.random(len(ids)))
-            other = self._ids[np.searchsorted(self._sums, draw.random(len(ids)) * self._sums[-1], side="right")]
-            changed = np.where(fate < self._share, other, ids)
-            left = changed[fate >= self._share / 2]
-            rows.append((left if len(left) else ids).tolist())
-        made, segments = padded(rows, self._pad_id)
-        extra = {**batch.extra, CHANGED: made, CHANGED_SEGMENTS: segments}
-        return Batch(batch.ids, batch.mask, batch.segments, extra, batch.names)
-
-
 class ChangedBatches:
-    """The batches of ``source`` with changed copies; ``rows`` dealt so far are all the state beside its own."""
+    """The batches of ``source`` with changed copies; each is a step, before which the alignment is brought up to date.
 
-    def __init__(self, source: Source, changer: Changer) -> None:
-        self._source, self._changer, self.rows = source, changer, 0
+    ``rows`` dealt so far and the alignment are all the state beside the source's.
+    """
+
+    def __init__(self, source: Source, changer: Changer, alignment: Alignment | None = None) -> None:
+        self._source, self._changer, self._alignment, self.rows = source, changer, alignment, 0
 
     def __iter__(self) -> "ChangedBatches":
         return self
 
     def __next__(self) -> Batch:
+        if self._alignment is not None:
+            self._alignment.advance()
         batch = next(self._source)
         self.rows += len(batch)
         return self._changer(batch, self.rows - len(batch))
 
     def state_dict(self) -> dict[str, Any]:
         """The number of the next row, and where the source stands."""
-        return {"rows": self.rows, "changing": self._changer.identity, "source": self._source.state_dict()}
+        aligned = {} if self._alignment is None else {"alignment": self._alignment.state_dict()}
+        own = {"rows": self.rows, "changing": self._changer.identity}
+        return {**own, "source": self._source.state_dict(), **aligned}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state. What is changed follows from the recipe, which a run taken up has in common."""
         self._source.load_state_dict(state["source"])
         self.rows = int(state["rows"])
+        if self._alignment is not None:
+            self._alignment.load_state_dict(state["alignment"])

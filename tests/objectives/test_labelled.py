@@ -1,5 +1,6 @@
 """Objectives with labels: values and gradients are the formulas', and a batch may be cut anywhere."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from danlu.model.task_heads import Head, attach, head_of, pooled
 from danlu.model.transformer import Transformer
 from danlu.objectives.classify import Classify, Regress
-from danlu.objectives.consistency import Changer, Consistency
+from danlu.objectives.consistency import Alignment, Consistency
 from danlu.objectives.contrast import Contrast, vectors
 from danlu.objectives.gradnorm import GradNorm, shared
 from danlu.objectives.labelled import Labelled
@@ -21,6 +22,7 @@ from danlu.objectives.objective import Objective
 from danlu.objectives.span import Span
 from danlu.objectives.tag import Tag
 from danlu.tokens.batches import Batch
+from danlu.tokens.changing import Changer
 
 ROWS, LENGTH, LABELS = 6, 12, 4
 ENDS = torch.tensor([12, 5, 9, 3, 12, 7])
@@ -136,7 +138,9 @@ def uncertain(model: Transformer) -> Objective:
 
 
 def consistent(model: Transformer) -> Objective:
-    return Consistency(Classify("classify", "first"), weight=0.7, ratio=1.0, threshold=0.2)
+    alignment = Alignment(torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    alignment.mean = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    return Consistency(Classify("classify", "first"), weight=0.7, ratio=1.0, threshold=0.2, alignment=alignment)
 
 
 CUTS: dict[str, Callable[[Transformer], Objective]] = {
@@ -307,6 +311,52 @@ def test_consistency_is_the_formula(tiny: Tiny) -> None:
     torch.testing.assert_close(loss, known + 2.0 * apart.sum(), rtol=1e-5, atol=1e-5)
     assert objective.weight(data) == 3
     assert float(metrics["used"]) == sure.sum()
+
+
+def test_alignment_is_the_formula_and_counts_what_past_steps_said(tiny: Tiny) -> None:
+    model = ready(tiny)
+    data = Changer(dict.fromkeys(range(1, 61), 1), set(), share=0.4, pad_id=0, seed=1)(batch(), 0)
+    data.extra["label"] = torch.tensor([0, -1, 1, -1, -1, -1])
+    alignment = Alignment(torch.tensor([6.0, 1.0, 1.0, 2.0]))
+    classify = Classify("classify", "first")
+    objective = Consistency(classify, weight=0.5, ratio=0.5, threshold=0.0, temperature=0.5, alignment=alignment)
+    said = torch.softmax(head_of(model, "classify")(pooled(hidden(model), SEGMENTS, "first"))[[1, 3, 4, 5]], -1)
+    plain = Consistency(classify, weight=0.5, ratio=0.5, threshold=0.0, temperature=0.5)
+    first = objective(model, data)[0]
+    torch.testing.assert_close(first, plain(model, data)[0])  # nothing has been said yet
+    torch.testing.assert_close(objective(model, data)[0], first)  # nor does the same step count
+    alignment.advance()
+    shares = torch.tensor([0.6, 0.1, 0.1, 0.2])
+    mean = 0.9 * shares + 0.1 * said.mean(0)
+    torch.testing.assert_close(alignment.mean.float(), mean)
+    after = head_of(model, "classify")(model.features(data.extra["changed"], data.extra["changed_segments"])[:, 0])
+    aligned = (said * shares / mean).square().detach()
+    target = aligned / aligned.sum(-1, keepdim=True)
+    apart = (target * (target.log() - torch.log_softmax(after[[1, 3, 4, 5]], -1))).sum()
+    known = nn.functional.cross_entropy(head_of(model, "classify")(pooled(hidden(model), SEGMENTS, "first"))[[0, 2]],
+                                        torch.tensor([0, 1]), reduction="sum")  # fmt: skip
+    torch.testing.assert_close(objective(model, data)[0], known + apart, rtol=1e-5, atol=1e-5)
+
+
+def test_alignment_goes_on_where_it_stopped() -> None:
+    whole, parts = Alignment(torch.tensor([1.0, 3.0])), Alignment(torch.tensor([1.0, 3.0]))
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0], [3.0, -1.0]])
+    for step in range(3):
+        whole(logits + step, torch.ones(3))
+        for row in range(3):
+            parts(logits[row : row + 1] + step, torch.ones(1))
+        fresh = Alignment(torch.tensor([1.0, 3.0]))
+        fresh.load_state_dict(json.loads(json.dumps(parts.state_dict())))
+        parts = fresh
+        for one in (whole, parts):
+            one.advance()
+            one.advance()  # where nothing was seen, nothing moves
+    torch.testing.assert_close(whole.mean, parts.mean)
+    assert whole.mean[0] > 0.3
+    before = whole.mean.clone()
+    whole(logits, torch.zeros(3))  # rows that only fill up
+    whole.advance()
+    assert torch.equal(whole.mean, before)
 
 
 def test_changes_drop_and_replace_what_may_be_changed() -> None:

@@ -155,6 +155,12 @@ def test_texts_without_labels(begun: Any, tmp_path: Path) -> None:
     assert isinstance(loop.source, ChangedBatches)
     assert (loop.objective.scale, loop.objective.threshold, loop.objective.temperature) == (1.5, 0.7, 0.3)
     assert (len(batch), int((batch.extra["label"] < 0).sum())) == (24, 16)
+    assert loop.objective.alignment is not None
+    assert loop.objective.alignment.shares.tolist() == [17 / 32, 15 / 32]
+    assert loop.source._alignment is loop.objective.alignment
+    alone, _ = begun(unlabelled=texts, semi=Semi(method="consistency", align=False))
+    assert isinstance(alone.objective, Consistency)
+    assert alone.objective.alignment is None
     many = Semi(rounds=2, threshold=0.1, most=3, weight=0.25)
     first, _ = begun(unlabelled=texts, semi=many, steps=1)
     second, _ = begun(unlabelled=texts, semi=many, steps=1, number=1)

@@ -16,13 +16,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from danlu.base.errors import UserError
 from danlu.base.progress import say
 from danlu.base.seed import derive
 from danlu.model.task_files import Trunk
 from danlu.objectives.classify import LABEL, Classify
-from danlu.objectives.consistency import ChangedBatches, Changer, Consistency
+from danlu.objectives.consistency import Alignment, ChangedBatches, Consistency
 from danlu.objectives.labelled import WEIGHT, Labelled
 from danlu.recipes.task import TrainTask
 from danlu.recipes.tasks.data import Prepared, key_of
@@ -30,6 +31,7 @@ from danlu.recipes.tasks.kinds import encoder_of, guess, lessons, loss_of, rows_
 from danlu.recipes.tasks.training import FINAL, Work
 from danlu.text.labelled import read_samples, words_of
 from danlu.text.sample import Sample
+from danlu.tokens.changing import Changer
 from danlu.tokens.examples import Example
 from danlu.train.state import Totals
 
@@ -178,16 +180,18 @@ def _consistency(work: Work, unlabelled: list[Sample]) -> tuple[Trunk, Totals]:
     shares = {"known": 1 / (1 + semi.ratio), "unknown": semi.ratio / (1 + semi.ratio)}
     size = max(round(recipe.batch_examples * (1 + semi.ratio)), recipe.batch_examples + 1)
     source = work.batches(FINAL, {"known": known, "unknown": unknown}, shares=shares, batch_size=size)
-    counts = Counter(i for row in unknown for i in row.ids)
+    occurring = Counter(i for row in unknown for i in row.ids)
     special = {*work.tokenizer.special_ids.values(), *encoder.frame.before, *encoder.frame.after}
-    if not set(counts) - special:
+    if not set(occurring) - special:
         raise UserError("the unlabelled texts have no tokens", where=recipe.unlabelled[0])
     changer = Changer(
-        counts, special, share=semi.share, pad_id=work.tokenizer.pad_id, seed=derive(recipe.seed, "change")
+        occurring, special, share=semi.share, pad_id=work.tokenizer.pad_id, seed=derive(recipe.seed, "change")
     )
     classify = loss_of(task, recipe.smoothing)
     assert isinstance(classify, Classify)
-    shape = {"weight": semi.weight, "ratio": semi.ratio}
-    objective = Consistency(classify, **shape, threshold=semi.threshold, temperature=semi.temperature)
-    changed = ChangedBatches(source, changer)
+    labels = Counter(label for sample in task.training for label in sample.labels or ())
+    alignment = Alignment(torch.tensor([labels[name] + 0.0 for name in task.info.labels])) if semi.align else None
+    told = {"weight": semi.weight, "ratio": semi.ratio, "threshold": semi.threshold, "temperature": semi.temperature}
+    objective = Consistency(classify, **told, alignment=alignment)
+    changed = ChangedBatches(source, changer, alignment)
     return trunk, work.fit(FINAL, trunk.model, objective, changed, len(known), measure=work.measured)

@@ -125,13 +125,15 @@ class Semi:
     """The share of tokens that are changed: half dropped, half replaced (consistency)."""
     temperature: float = 0.4
     """By what logits of targets are divided: below 1 sharpens (consistency; UDA: 0.4)."""
+    align: bool = True
+    """Bring what is said of texts in line with the shares of the known labels (consistency)."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < 1 or not 0 < self.share < 1:
             raise UserError("threshold and share are shares: below 1", where="recipe: semi")
         if self.rounds < 1 or self.most < 0 or self.weight <= 0 or self.ratio <= 0 or self.temperature <= 0:
             raise UserError("rounds must be at least 1, weight, ratio and temperature above 0", where="recipe: semi")
-        theirs = ("rounds", "most") if self.method == "consistency" else ("ratio", "share", "temperature")
+        theirs = ("rounds", "most") if self.method == "consistency" else ("ratio", "share", "temperature", "align")
         for key in theirs:
             if getattr(self, key) != type(self).__dataclass_fields__[key].default:
                 raise UserError(f"{self.method} has none", where=f"recipe: semi.{key}")
