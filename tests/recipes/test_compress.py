@@ -1,6 +1,7 @@
 """`danlu compress`: a model that four bits hold exactly, for which less is lost than by rounding it to the nearest."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from danlu.base.artifact import Artifact, load
 from danlu.base.errors import UserError
 from danlu.cli import main
 from danlu.model.adapters.layers import linears
+from danlu.model.adapters.loading import open_adapter
 from danlu.model.adapters.merging import round_again
 from danlu.model.hub import load_model
 from danlu.model.linear import Linear
@@ -18,6 +20,8 @@ from danlu.model.quantized import rounded
 from danlu.model.transformer import Transformer
 from danlu.recipes import sft
 from danlu.recipes.compress import Compress, run
+from danlu.recipes.merge import Merge
+from danlu.recipes.merge import run as merge
 from danlu.recipes.sft import Sft
 from danlu.tokens.chat import render
 from danlu.tokens.tokenizer import Tokenizer
@@ -74,7 +78,9 @@ def test_only_the_layers_of_the_blocks_change_and_four_bits_hold_them(small: Art
         assert torch.equal(rounded(weight, double=False), weight)
 
 
-def test_qlora_keeps_its_numbers(small: Artifact, world: Path, tmp_path: Path) -> None:
+def test_qlora_keeps_its_numbers_and_merges_into_the_model_they_are_of(
+    small: Artifact, made: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A step at a rate of next to nothing leaves the loss that was measured."""
     given: Any = {"chats": (str(world / "chats.jsonl"),), "held_out_share": 0.2, "method": "qlora", "steps": 1}
     given |= {"length": 64, "batch_tokens": 512, "precision": "fp32", "evaluations": 1}
@@ -82,6 +88,20 @@ def test_qlora_keeps_its_numbers(small: Artifact, world: Path, tmp_path: Path) -
     plain = sft.run(Sft(model=small.path, out=tmp_path / "out", optimizer=rate, **given)).metrics["held_out_loss"]
     assert plain == pytest.approx(small.metrics["chosen_loss"], abs=2e-3)
     assert abs(small.metrics["nearest_loss"] - small.metrics["chosen_loss"]) > 4e-3
+    capsys.readouterr()
+    whole = merge(Merge(tmp_path / "out", base=made / "sft", out=tmp_path / "whole"))
+    assert "is not what" not in capsys.readouterr().err
+    for name, weight in weights(whole.path).items():  # but for the one step
+        torch.testing.assert_close(weight, weights(made / "sft")[name], rtol=0, atol=1e-6)
+    open_adapter(tmp_path / "out", made / "pretrain")
+    assert "is not what" in capsys.readouterr().err
+    moved = tmp_path / "another" / "place" / "out"
+    shutil.copytree(tmp_path / "out", moved)
+    config = moved / "adapter_config.json"
+    config.write_text(config.read_text().replace(str(small.path), "gone"))
+    with pytest.raises(UserError, match="'gone' is not there"):
+        open_adapter(moved)
+    open_adapter(moved, made / "sft")
 
 
 @pytest.mark.parametrize(

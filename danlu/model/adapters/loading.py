@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -111,6 +112,10 @@ def _tell_if_another(path: Path, place: Path) -> None:
     known = {artifact.manifest["inputs"].get("model", {}).get("sha256")} if artifact else set()
     if (path / EXTENSION).is_file():
         known.add(read_json(path / EXTENSION).get("sha256"))
+    with suppress(UserError):  # what it was trained on may be gone
+        trained_on = find(base_of(path))
+        if trained_on is not None and trained_on.stage == "compress":  # the numbers of another model, as four bits
+            known.add(trained_on.manifest["inputs"]["model"]["sha256"])
     if base is not None and artifact is not None and base.digest not in known:
         say(f"  {place} is not what {path} was trained on, though it has the shape: {base.digest[:12]} is its manifest")
 
