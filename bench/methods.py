@@ -119,9 +119,10 @@ def trained(
     return found
 
 
-def untouched(model: Path, learn: Path, length: list[str]) -> float:
-    """The held-out loss of a model as it is: after steps of no size."""
-    loss: float = trained(model, learn, 0, ["--method", "ia3", "--optimizer.lr", "1e-30", *length])["test_loss"]
+def untouched(model: Path, learn: Path, test: Path) -> float:
+    """The held-out loss of a model as it is: after a step of no size."""
+    words = ["--method", "ia3", "--optimizer.lr", "1e-30", "--steps", "1", "--batch-tokens", str(TOKENS)]
+    loss: float = trained(model, learn, 0, [*words, "--test", near(test)])["test_loss"]
     return loss
 
 
@@ -133,11 +134,11 @@ def chosen(model: Path, learn: Path) -> Path:
     return out
 
 
-def whole(place: Path, model: Path, learn: Path, length: list[str]) -> dict[str, float]:
+def whole(place: Path, model: Path, learn: Path, test: Path) -> dict[str, float]:
     """The held-out loss with an adapter that was trained beside four bits, made one with the model itself."""
     merged = place.with_name(f"{place.name}-whole")
     danlu("merge", near(place), "--base", near(model), "--out", near(merged))
-    loss = untouched(merged, learn, length)
+    loss = untouched(merged, learn, test)
     shutil.rmtree(merged)
     return {"whole_loss": loss}
 
@@ -146,12 +147,12 @@ def table(quick: bool, seeds: range, methods: list[str]) -> list[Record]:
     """Every method against the model as it was; LoRA against full, and QLoRA against LoRA."""
     model, (learn, test) = model_home(quick), conversations(quick)
     length = ["--steps", "2" if quick else str(STEPS), "--batch-tokens", str(TOKENS), "--test", near(test)]
-    still = untouched(model, learn, length)
+    still = untouched(model, learn, test)
     log, records = dict[str, list[dict[str, Any]]](), list[Record]()
     for name in methods:
         words = ["--method", name.partition(",")[0], *METHODS[name], *length]
         base = chosen(model, learn) if name == CHOSEN else model
-        after = partial(whole, model=model, learn=learn, length=length) if name.startswith("qlora") else nothing
+        after = partial(whole, model=model, learn=learn, test=test) if name.startswith("qlora") else nothing
         log[name] = [trained(base, learn, seed, words, after) for seed in seeds]
         losses = [run["test_loss"] for run in log[name]]
         first = log[name][0]
@@ -211,8 +212,7 @@ def answers(quick: bool, seeds: range, methods: list[str]) -> list[Record]:
     model, (learn, test) = model_home(quick), conversations(quick)
     count, most = (4, 8) if quick else (10**6, LONGEST)
     words = ["--method", "lora", "--test", near(test), *(["--steps", "2"] if quick else [])]
-    length = ["--steps", "1", "--batch-tokens", str(TOKENS), "--test", near(test)]
-    before, kept = untouched(model, learn, length), HOME / f"asked{'-quick' * quick}.json"
+    before, kept = untouched(model, learn, test), HOME / f"asked{'-quick' * quick}.json"
     if not kept.is_file():
         kept.write_text(json.dumps(answered(model, test, count, most)))
     shares = json.loads(kept.read_text())
