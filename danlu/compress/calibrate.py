@@ -2,7 +2,7 @@
 
 A block's layers are changed in the order in which they are called, each seeing what the changed ones before it make of
 the documents, so that a layer makes up for what came before as well. What is kept is the inputs of one block, and
-nothing within it.
+nothing within it. Routers and experts stay as they are, as they do in QLoRA: they are no linear layers of their own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -78,10 +78,7 @@ def _entered(model: Transformer, documents: Sequence[Sequence[int]]) -> tuple[li
 
 
 def in_turn(layers: Sequence[Linear], through: Callable[[int], Tensor]) -> list[list[Linear]]:
-    """The layers in the order in which the first document calls them; those that are given one tensor stand together.
-
-    Those that it does not call, experts for example, follow one by one.
-    """
+    """The layers in the order in which a document calls them; those that are given one tensor stand together."""
     found, last = list[list[Linear]](), list[Tensor]()
 
     def see(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
@@ -95,8 +92,7 @@ def in_turn(layers: Sequence[Linear], through: Callable[[int], Tensor]) -> list[
 
     with _hooked(layers, see):
         through(0)
-    called = [layer for group in found for layer in group]
-    return found + [[layer] for layer in layers if layer not in called]
+    return found
 
 
 def _covariance(layer: Linear, through: Callable[[int], Tensor], documents: int) -> Tensor:

@@ -90,17 +90,13 @@ def test_layers_of_one_input_stand_together_in_the_order_of_calls(tiny: Tiny) ->
     assert [{layers[layer] for layer in group} for group in found] == [{"q", "k", "v"}, {"o"}, {"gate", "up"}, {"down"}]
 
 
-def test_what_no_document_reaches_is_changed_too(tiny: Tiny) -> None:
-    """Experts that no token chose."""
-    model, calls = tiny(experts=Experts(count=8, per_token=2, width=16)), list[Tensor]()
-    wanted = len(list(linears(model)))
-
-    def change(weight: Tensor, covariance: Tensor) -> Tensor:
-        calls.append(covariance)
-        return weight
-
-    list(calibrate(model, [[3, 4]], change))
-    assert len(calls) == wanted
+def test_experts_stay_as_they_are_and_the_shared_one_changes(tiny: Tiny) -> None:
+    model = tiny(experts=Experts(count=8, per_token=2, width=16, shared_width=16))
+    before = {name: value.clone() for name, value in model.named_parameters()}
+    list(calibrate(model, DOCUMENTS, lambda weight, covariance: weight * 1.5))
+    moved = {name for name, value in model.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == {f"{name}.weight" for name, _ in linears(model)}
+    assert any("shared" in name for name in moved)
 
 
 def test_what_cannot_be_walked_through_is_refused(tiny: Tiny) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from danlu.model.task_heads import Head, attach, head_of, pooled
 from danlu.model.transformer import Transformer
 from danlu.objectives.classify import Classify, Regress
-from danlu.objectives.consistency import Alignment, Consistency
+from danlu.objectives.consistency import Alignment, ChangedBatches, Consistency
 from danlu.objectives.contrast import Contrast, vectors
 from danlu.objectives.gradnorm import GradNorm, shared
 from danlu.objectives.labelled import Labelled
@@ -357,6 +357,42 @@ def test_alignment_goes_on_where_it_stopped() -> None:
     whole(logits, torch.zeros(3))  # rows that only fill up
     whole.advance()
     assert torch.equal(whole.mean, before)
+    whole(logits, torch.tensor([1.0, 0.0, 1.0]))
+    parts(logits[[0, 2]], torch.ones(2))
+    whole.advance()
+    parts.advance()
+    torch.testing.assert_close(whole.mean, parts.mean)
+
+
+def test_a_step_is_over_when_the_next_batch_is_dealt() -> None:
+    class Same:
+        """The same batch each time."""
+
+        def __iter__(self) -> "Same":
+            return self
+
+        def __next__(self) -> Batch:
+            return batch()
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"here": 1}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            assert state == {"here": 1}
+
+    alignment = Alignment(torch.tensor([1.0, 1.0]))
+    changer = Changer(dict.fromkeys(range(1, 61), 1), set(), share=0.4, pad_id=0, seed=1)
+    source = ChangedBatches(Same(), changer, alignment)
+    next(source)
+    alignment(torch.tensor([[3.0, 0.0]]), torch.ones(1))
+    kept, before = source.state_dict(), alignment.mean.clone()
+    next(source)
+    moved = alignment.mean.clone()
+    assert moved[0] > before[0]
+    source.load_state_dict(kept)
+    assert torch.equal(alignment.mean, before)
+    next(source)
+    assert torch.equal(alignment.mean, moved)
 
 
 def test_changes_drop_and_replace_what_may_be_changed() -> None:
