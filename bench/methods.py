@@ -58,7 +58,6 @@ USUAL = "drawn as danlu eval and danlu chat do"
 ASKED = {
     USUAL: (),
     "the likeliest": ("--temperature", "0"),
-    "the likeliest, with a penalty of 1.1 on repetition": ("--temperature", "0", "--repetition-penalty", "1.1"),
 }
 LONGEST = 512
 STEPS, TOKENS, LENGTH = 24, 1024, 512

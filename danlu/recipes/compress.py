@@ -39,7 +39,7 @@ class Compress:
 
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = field(metadata=UNCHANGING)
     """A model directory of a family that Danlu computes itself, with attention in every block."""
-    chats: tuple[str, ...] = field(metadata=UNCHANGING)
+    chats: tuple[str, ...]
     """Conversations or texts like those it will be used for, never those it will be judged by: files, folders,
     datasets:NAME[:SPLIT] or package:NAME."""
     out: Path = field(default=Path("runs/compress"), metadata=UNCHANGING)

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from danlu.tokens.tokenizer import Tokenizer
 
 STAGE = "merge"
-TOLERANCE = 1e-3
+# Of SmolLM2-135M in float32 a sum that is rounded once moves most logits by less than 1e-4; but one position of 512 by
+# 0.0046, which the merged model also differs by from itself, 0.0052, where 16 tokens are computed in place of 128.
+TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Merge:
     out: Path = field(default=Path("runs/merged"), metadata=UNCHANGING)
     """The directory to write."""
     tolerance: float = TOLERANCE
-    """The largest difference of a logit that is let pass; 1e-4 was measured for SmolLM2-135M in float32."""
+    """The largest difference of a logit that is let pass; up to 0.005 was measured for SmolLM2-135M in float32."""
     add: tuple[Path, ...] = field(default=(), metadata=UNCHANGING)
     """More LoRA adapters of the same base, whose effects are added."""
     weights: tuple[float, ...] = ()

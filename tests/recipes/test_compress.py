@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from danlu.base.artifact import Artifact, load
+from danlu.base.artifact import Artifact, changes, load
 from danlu.base.errors import UserError
 from danlu.cli import main
 from danlu.model.adapters.layers import linears
@@ -19,7 +19,7 @@ from danlu.model.linear import Linear
 from danlu.model.quantized import rounded
 from danlu.model.transformer import Transformer
 from danlu.recipes import sft
-from danlu.recipes.compress import Compress, run
+from danlu.recipes.compress import STAGE, Compress, run, sources
 from danlu.recipes.merge import Merge
 from danlu.recipes.merge import run as merge
 from danlu.recipes.sft import Sft
@@ -131,6 +131,13 @@ def test_bad_records_are_let_pass_up_to_their_share(
     # Four documents teach the codes little but themselves, and it is said.
     assert found["chosen_loss"] > found["nearest_loss"]
     assert "rounding to the nearest loses less on these" in capsys.readouterr().err
+
+
+def test_other_conversations_are_another_run(small: Artifact, made: Path, world: Path) -> None:
+    same = recipe(made, world, small.path)
+    assert changes(small.path, STAGE, same, sources(same)) is None
+    other = recipe(made, world, small.path, chats=("package:chatterbot-corpus",))
+    assert "chats" in (changes(small.path, STAGE, other, sources(other)) or "")
 
 
 def test_texts_without_turns_will_do_and_from_the_command_line(made: Path, world: Path, tmp_path: Path) -> None:
