@@ -30,6 +30,8 @@ def chosen(weight: Tensor, covariance: Tensor) -> Tensor:
     """weight: [O, I], the sum of xᵀx over its inputs: [I, I] -> numbers that NF4 holds exactly, [O, I] float32."""
     if not (weight.isfinite().all() and covariance.isfinite().all()):
         raise UserError("a weight or what goes into it is infinite or no number", remedy="The model is damaged")
+    if weight.device.type == "mps":  # has no float64
+        return chosen(weight.cpu(), covariance.cpu()).to(weight.device)
     weight, covariance = weight.detach().float(), covariance.double()
     unseen = covariance.diagonal() == 0
     covariance = covariance + torch.diag(unseen.double())  # each such number is rounded by itself

@@ -45,8 +45,9 @@ class Alignment:
 
     def __call__(self, logits: Tensor, counts: Tensor) -> Tensor:
         """logits: [U, L], counts: [U], 0 for rows that only fill up -> aligned logits, [U, L]."""
-        said = torch.softmax(logits.double(), -1) * counts.double().unsqueeze(-1)
-        self.seen += torch.cat((said.sum(0), counts.double().sum().unsqueeze(0))).cpu()
+        said = torch.softmax(logits.float(), -1).cpu().double()  # where it is summed: not every device has float64
+        rows = counts.cpu().double().unsqueeze(0)  # [1, U]
+        self.seen += torch.cat((rows @ said, rows.sum(1, keepdim=True)), dim=1).squeeze(0)
         return logits + (self.shares / self.mean).log().to(logits)
 
     def advance(self) -> None:
