@@ -1,7 +1,8 @@
 """A model → one whose numbers four bits hold exactly, chosen so that its answers change least.
 
-    danlu compress runs/sft --chats chats.jsonl --out runs/small
-    danlu sft --model runs/small --chats chats.jsonl --method qlora --out runs/qlora
+    danlu compress runs/sft --chats chats.jsonl --out runs/four-bits
+    danlu sft --model runs/four-bits --chats chats.jsonl --method qlora --out runs/qlora
+    danlu merge runs/qlora --base runs/sft --out runs/whole
 
 What rounding to the nearest costs a small model, most of it is won back by choosing the codes together (GPTQ:
 `danlu.compress.gptq`), with a few conversations or texts that show what goes through the layers. The result is a
