@@ -213,7 +213,8 @@ def answers(quick: bool, seeds: range, methods: list[str]) -> list[Record]:
         print(
             f"  seed {seed}: loss {runs[-1]['test_loss']:.4f} of {before:.4f}, {runs[-1]['stops']:.4f} stop", flush=True
         )
-    losses, what = [run["test_loss"] for run in runs], "instruction tuning, LoRA as by default, 836 conversations"
+    losses = [run["test_loss"] for run in runs]
+    what = f"instruction tuning, LoRA as by default, {runs[0]['conversations']} conversations"
     details = {"each seed": losses, "95 % interval": interval(losses)}
     records = [Record(f"{what}: held-out loss of answers", "the model as it was", statistics.fmean(losses), before,
                       "nats", "less", 1.0, len(runs), details)]  # fmt: skip

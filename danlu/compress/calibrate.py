@@ -29,9 +29,7 @@ class _Seen(Exception):
 @torch.no_grad()
 def calibrate(model: Transformer, documents: Sequence[Sequence[int]], change: Change) -> Iterator[int]:
     """Change every linear layer of the blocks; yields how many blocks are done. ``documents`` are token ids."""
-    if isinstance(model, Foreign) or any(model.config.is_recurrent(layer) for layer in range(model.config.layers)):
-        what = "only blocks of attention that Danlu computes itself can be walked through one by one"
-        raise UserError(what, remedy="'danlu sft --method qlora' rounds any model to the nearest by itself")
+    check_blocks(model)
     if not documents:
         raise UserError("there is no document to walk through the model with")
     model.eval()
@@ -45,6 +43,13 @@ def calibrate(model: Transformer, documents: Sequence[Sequence[int]], change: Ch
                 layer.weight.copy_(change(layer.weight, covariance))
         inputs = [through(i) for i in range(len(inputs))]
         yield number + 1
+
+
+def check_blocks(model: Transformer) -> None:
+    """A `UserError` where the blocks cannot be walked through."""
+    if isinstance(model, Foreign) or any(model.config.is_recurrent(layer) for layer in range(model.config.layers)):
+        what = "only blocks of attention that Danlu computes itself can be walked through one by one"
+        raise UserError(what, remedy="'danlu sft --method qlora' rounds a model to the nearest by itself")
 
 
 def _through(block: nn.Module, inputs: list[Tensor], contexts: list[Tensor], i: int) -> Tensor:

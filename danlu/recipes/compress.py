@@ -81,7 +81,7 @@ def sources(recipe: Compress) -> dict[str, Path]:
 def run(recipe: Compress, *, fresh: bool = False) -> Artifact:
     """Write the model; its manifest says the loss as it was, rounded to the nearest, and with chosen codes."""
     from danlu.base.device import torch_dtype
-    from danlu.compress.calibrate import calibrate
+    from danlu.compress.calibrate import calibrate, check_blocks
     from danlu.compress.gptq import chosen
     from danlu.model.adapters.merging import round_again
     from danlu.model.hub import is_adapter, load_model
@@ -94,6 +94,7 @@ def run(recipe: Compress, *, fresh: bool = False) -> Artifact:
         raise UserError("holds an adapter, whose base's numbers are elsewhere", where=recipe.model, remedy=remedy)
     tokenizer = Tokenizer.load(recipe.model)
     model = load_model(recipe.model)
+    check_blocks(model)
     check_vocabulary(model, tokenizer, recipe.model)
     check_length(recipe.length, model.config)
     learned, held_out = documents(recipe, tokenizer)

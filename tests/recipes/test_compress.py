@@ -14,6 +14,7 @@ from danlu.cli import main
 from danlu.model.adapters.layers import linears
 from danlu.model.adapters.loading import open_adapter
 from danlu.model.adapters.merging import round_again
+from danlu.model.config import ModelConfig, StateSpace
 from danlu.model.hub import load_model
 from danlu.model.linear import Linear
 from danlu.model.quantized import rounded
@@ -23,6 +24,7 @@ from danlu.recipes.compress import STAGE, Compress, run, sources
 from danlu.recipes.merge import Merge
 from danlu.recipes.merge import run as merge
 from danlu.recipes.sft import Sft
+from danlu.recipes.training import save_chat_model
 from danlu.tokens.chat import render
 from danlu.tokens.tokenizer import Tokenizer
 
@@ -167,4 +169,9 @@ def test_bad_input_is_named(made: Path, world: Path, tmp_path: Path) -> None:
     sft.run(Sft(out=tmp_path / "lora", length=64, batch_tokens=512, precision="fp32", **given))
     with pytest.raises(UserError, match=r"holds an adapter.*danlu merge"):
         run(recipe(made, world, tmp_path / "out", model=tmp_path / "lora"))
+    shape = ModelConfig(vocab_size=400, layers=2, width=32, heads=2, kv_heads=2, head_width=16, max_length=64,
+                        state_space=StateSpace(state=8, head_width=16, attention_every=2))  # fmt: skip
+    save_chat_model(Transformer(shape), Tokenizer.load(made / "sft"), tmp_path / "states")
+    with pytest.raises(UserError, match="only blocks of attention"):
+        run(recipe(made, world, tmp_path / "out", model=tmp_path / "states"))
     assert not (tmp_path / "out").exists()
